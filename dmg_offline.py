@@ -190,7 +190,7 @@ def load_transitions(dataset, goal=None):
     spaces = dataset.observation_space, dataset.action_space
     if isinstance(spaces[0], gym.spaces.Dict):
         spaces = *spaces[0].values(), dataset.action_space
-    if not all(isinstance(space, (gym.spaces.Box, gym.spaces.Dict)) and len(space.shape or ()) < 2 for space in spaces):
+    if not all(isinstance(s, (gym.spaces.Box, gym.spaces.Dict)) and len(s.shape or ()) < 2 for s in spaces):
         fail(f"{dataset.id}: observations and actions must be vectors of real numbers, not {spaces}")
     low, high = dataset.action_space.low, dataset.action_space.high
     episodes, returns, truncated = [], [], 0

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import gymnasium as gym
-import gymnasium_robotics
 import minari
 import numpy as np
 import tyro
@@ -42,7 +41,9 @@ REFERENCE_RETURNS = {
     "walker2d": (1.629008, 4592.3),
     "pointmaze": (0.0, 1.0),
 }
-NAMES = [f"pointmaze-{maze}" for maze in MAZES] + [f"{env}-{level}" for env in SEARCHES for level in ("replay", "expert")]
+NAMES = [f"pointmaze-{maze}" for maze in MAZES] + [
+    f"{env}-{level}" for env in SEARCHES for level in ("replay", "expert")
+]
 
 
 @dataclass
@@ -109,6 +110,9 @@ def waypoint_policy(env, rng, noise=0.5):
 
 
 def record_maze(maze, args, bar):
+    import gymnasium_robotics  # here, because it prints a notice of its own
+
+    gym.register_envs(gymnasium_robotics)
     env_id, steps = MAZES[maze]
     env = gym.make(env_id, continuing_task=False)
     policy = waypoint_policy(env, np.random.default_rng(args.seed))
@@ -137,7 +141,7 @@ def search(name, args, bar):
             for side, sign in enumerate((1, -1)):
                 matrix = (weights + sign * noise * delta) / std
                 offset = matrix @ mean
-                episode = play(env, lambda observation: matrix @ observation - offset, int(rng.integers(2**31)))
+                episode = play(env, lambda o, m=matrix, b=offset: m @ o - b, int(rng.integers(2**31)))
                 gains[direction, side] = (episode.rewards - alive_reward).sum()
                 episodes.append(episode)
                 seen = episode.observations
@@ -205,12 +209,14 @@ def record(name, args):
 
 
 def main():
-    gym.register_envs(gymnasium_robotics)
     args = tyro.cli(Args, description=__doc__ + "\nNames: " + ", ".join(NAMES))
     for name in args.names:
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.3)
-            print(f"error: no data set {name!r}, nearest: {', '.join(near) or 'none'}; all: {', '.join(NAMES)}", file=sys.stderr)
+            print(
+                f"error: no data set {name!r}, nearest: {', '.join(near) or 'none'}; all: {', '.join(NAMES)}",
+                file=sys.stderr,
+            )
             sys.exit(2)
     for name in args.names:
         record(name, args)

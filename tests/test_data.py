@@ -1,6 +1,5 @@
 """What becomes of a data set: transitions, the one-goal mazes, evaluation, and every kind of bad data."""
 
-import dmg_offline as dmg
 import gymnasium as gym
 import gymnasium_robotics
 import minari
@@ -8,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import antmaze_episodes, make_episode, pendulum_episodes, store
+
+import dmg_offline as dmg
 
 gym.register_envs(gymnasium_robotics)
 LARGE_GOAL = np.array([14.0, -12.0])  # centre of cell (7, 9) of the large AntMaze, in Gymnasium-Robotics' coordinates
@@ -46,7 +47,15 @@ def test_transitions_stay_within_episodes(capsys):
     assert terminations[:, 0].tolist() == [0, 0, 1, 0, 0]  # the truncation at the end of the second is none
     assert returns.tolist() == [6, 3]
     printed = capsys.readouterr().out
-    for fact in ("5 transitions", "2 episodes", "1 terminations", "1 truncations", "observations 3", "actions 1", "3 to 6"):
+    for fact in (
+        "5 transitions",
+        "2 episodes",
+        "1 terminations",
+        "1 truncations",
+        "observations 3",
+        "actions 1",
+        "3 to 6",
+    ):
         assert fact in printed
 
 
@@ -55,7 +64,9 @@ def test_a_truncation_bootstraps_and_a_termination_does_not():
     targets = []
     for termination in (0.0, 1.0):
         agent = dmg.Agent([(1, 0.0, 0.1)], np.zeros(3, np.float32), np.ones(3, np.float32), 1)
-        optimizers = {n: torch.optim.Adam(getattr(agent, n).parameters(), torch.tensor(1e-3)) for n in ("vf", "qf", "actor")}
+        optimizers = {
+            n: torch.optim.Adam(getattr(agent, n).parameters(), torch.tensor(1e-3)) for n in ("vf", "qf", "actor")
+        }
         optimizers["vf"].param_groups[0]["lr"].zero_()
         with torch.no_grad():
             for layer in agent.vf.layers:
@@ -192,7 +203,8 @@ def test_cuda_asked_for_and_absent(capsys, pendulum):
 
 @pytest.mark.parametrize(
     "env_id, words",
-    [("antmaze-large-plai", ["unknown", "antmaze-large-play"]), ("hopper-medium-replay", ["import_d4rl.py", "hopper-medium-replay-v2"]),
+    [("antmaze-large-plai", ["unknown", "antmaze-large-play"]),
+     ("hopper-medium-replay", ["import_d4rl.py", "hopper-medium-replay-v2"]),
      ("hopper-medium-v2", ["import_d4rl.py"]), ("pointmaze-medium", ["collect_local.py pointmaze-medium"]),
      ("local/hopper/expert-v0", ["collect_local.py hopper-expert"])],
 )  # fmt: skip
@@ -251,8 +263,8 @@ def test_a_maze_in_which_no_episode_reaches_the_goal(capsys):
     "observation_space, action_space, observations, actions",
     [(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), BOX1, np.zeros((4, 8, 8, 3), np.uint8), np.zeros((3, 1))),
      (BOX3, gym.spaces.Discrete(2), np.zeros((4, 3)), np.zeros(3, np.int64)),
-     (gym.spaces.Dict(image=gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)), BOX1, {"image": np.zeros((4, 8, 8, 3), np.uint8)},
-      np.zeros((3, 1))),
+     (gym.spaces.Dict(image=gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)), BOX1,
+      {"image": np.zeros((4, 8, 8, 3), np.uint8)}, np.zeros((3, 1))),
      (gym.spaces.Discrete(5), BOX1, np.zeros(4, np.int64), np.zeros((3, 1)))],
 )  # fmt: skip
 def test_images_and_discrete_spaces(observation_space, action_space, observations, actions, capsys):

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-import dmg_offline as dmg
 import numpy as np
 import pytest
 import torch
+
+import dmg_offline as dmg
 
 OBS, ACT, BATCH = 5, 3, 16
 ARGS = dmg.Args(
@@ -78,7 +79,11 @@ class Reference:
     """Algorithm 1 for one member, written from the paper's equations and the authors' constants."""
 
     def __init__(self, agent, args, lam, nu):
-        self.actor, self.q, self.v = weights_of(agent.actor), [weights_of(agent.qf, h) for h in (0, 1)], weights_of(agent.vf)
+        self.actor, self.q, self.v = (
+            weights_of(agent.actor),
+            [weights_of(agent.qf, h) for h in (0, 1)],
+            weights_of(agent.vf),
+        )
         self.actor_target = [w.copy() for w in self.actor]
         self.q_target = [[w.copy() for w in net] for net in self.q]
         self.adam = {"actor": ReferenceAdam(self.actor), "v": ReferenceAdam(self.v)}
@@ -128,7 +133,9 @@ class Reference:
 
 def assert_same(reference, agent, tolerance):
     pairs = [("actor", 0, reference.actor), ("vf", 0, reference.v), ("actor_target", 0, reference.actor_target)]
-    pairs += [(name, h, nets[h]) for name, nets in (("qf", reference.q), ("qf_target", reference.q_target)) for h in (0, 1)]
+    pairs += [
+        (name, h, nets[h]) for name, nets in (("qf", reference.q), ("qf_target", reference.q_target)) for h in (0, 1)
+    ]
     for name, head, net in pairs:
         for ours, theirs in zip(weights_of(getattr(agent, name), head), net, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=0, err_msg=name)
@@ -137,7 +144,8 @@ def assert_same(reference, agent, tolerance):
 @pytest.mark.parametrize(
     "changes, lam, nu",
     [({}, 0.25, 0.1), ({}, 0.0, 0.5), ({}, 1.0, 0.0), ({"q_weight": 0.0, "max_weight": 100.0}, 0.0, 1.0),
-     ({"expectile": 0.9, "inverse_temperature": 10.0, "max_weight": 100.0, "policy_frequency": 3, "gamma": 0.9}, 0.5, 2.0)],
+     ({"expectile": 0.9, "inverse_temperature": 10.0, "max_weight": 100.0, "policy_frequency": 3}, 0.5, 2.0),
+     ({"gamma": 0.9, "tau": 0.1, "learning_rate": 1e-3, "policy_frequency": 1}, 0.75, 0.1)],
 )  # fmt: skip
 def test_ten_complete_updates_equal_the_reference(changes, lam, nu):
     """V, Q, policy, both targets, Adam, the delay and the learning rate's cosine, from the same batches."""
@@ -251,7 +259,11 @@ def test_cosine_schedule():
         rates.append(optimizers["actor"].param_groups[0]["lr"].item())
     expected = [3e-4 * (1 + np.cos(np.pi * k / 20)) / 2 for k in range(20)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
-    assert optimizers["vf"].param_groups[0]["lr"].item() == optimizers["qf"].param_groups[0]["lr"].item() == pytest.approx(3e-4)
+    assert (
+        optimizers["vf"].param_groups[0]["lr"].item()
+        == optimizers["qf"].param_groups[0]["lr"].item()
+        == pytest.approx(3e-4)
+    )
 
 
 def test_initialisation_is_pytorchs_and_of_the_seed():
@@ -280,8 +292,8 @@ def run_members(seeds, updates=30, poison=None):
 
 
 def member(agent, i):
-    return [p.detach()[i * net.heads : (i + 1) * net.heads] for net in (agent.actor, agent.qf, agent.vf, agent.qf_target)
-            for p in net.layers]  # fmt: skip
+    networks = (agent.actor, agent.qf, agent.vf, agent.qf_target)
+    return [p.detach()[i * net.heads : (i + 1) * net.heads] for net in networks for p in net.layers]
 
 
 def test_a_member_among_five_is_the_run_alone():
@@ -306,7 +318,9 @@ def test_batches_do_not_depend_on_the_neighbours():
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         seen = []
         original = dmg.update
-        dmg.update = lambda agent, optimizers, batch, noise, args, update_actor: seen.append((batch[0][-1], noise[-1])) or {}
+        dmg.update = lambda agent, optimizers, batch, noise, args, update_actor: (
+            seen.append((batch[0][-1], noise[-1])) or {}
+        )
         try:
             run_block = dmg.make_block_runner(agent, optimizers, *transitions(), generators, ARGS)
             step = 0

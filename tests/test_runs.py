@@ -75,7 +75,11 @@ def test_the_canonical_command():
     assert "presets (antmaze): " in done.stdout and "max_weight 100.0" in done.stdout
     ((name, result),) = results().items()
     assert name.startswith("antmaze-large-play__dmg_offline__1__")
-    assert result["dataset_id"] == "D4RL/antmaze/large-play-v1" and result["lam"] == 0.25 and result["args"]["expectile"] == 0.9
+    assert (
+        result["dataset_id"] == "D4RL/antmaze/large-play-v1"
+        and result["lam"] == 0.25
+        and result["args"]["expectile"] == 0.9
+    )
     assert [entry["step"] for entry in result["evaluations"]] == [2, 4]
     for entry in result["evaluations"]:
         assert len(entry["returns"]) == 2 and set(entry["returns"]) <= {0.0, 1.0}
@@ -93,7 +97,9 @@ def test_members_write_their_own_folders(pendulum):
         assert {"losses/vf_loss", "losses/qf_loss", "losses/actor_loss", "losses/q_values", "losses/weight"} <= tags
         assert {"charts/SPS", "charts/learning_rate", "eval/episodic_return"} <= tags
         assert [e.step for e in events.Scalars("losses/qf_loss")] == list(range(5, 41, 5))
-        assert events.Scalars("eval/episodic_return")[0].value == pytest.approx(np.mean(result["evaluations"][0]["returns"]))
+        assert events.Scalars("eval/episodic_return")[0].value == pytest.approx(
+            np.mean(result["evaluations"][0]["returns"])
+        )
         assert result["updates_per_second"] > 0 and result["diverged_at"] is None
         assert result["evaluations"][0]["normalized_score"] is None  # Pendulum has no reference returns
     ends = [r["evaluations"][0]["returns"] for r in found.values()]
@@ -255,7 +261,15 @@ def test_a_diverged_member_is_marked_and_the_others_go_on(pendulum):
 def test_unknown_flags_and_help():
     assert run("--env", "hopper-medium", code=2).stderr
     text = run("--help").stdout
-    for flag in ("--lam", "--nu", "--expectile", "--inverse-temperature", "--max-weight", "--policy-frequency", "--resume"):
+    for flag in (
+        "--lam",
+        "--nu",
+        "--expectile",
+        "--inverse-temperature",
+        "--max-weight",
+        "--policy-frequency",
+        "--resume",
+    ):
         assert flag in text
     assert "Eq. (15)" in text and "share of the policy's value" in " ".join(text.split())
 

@@ -22,9 +22,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-ACTIONS = np.linspace(
-    -1.0, 1.0, 65
-)  # spacing 1/32 is exact in binary, so distances compare exactly with eps_a
+ACTIONS = np.linspace(-1.0, 1.0, 65)  # spacing 1/32 is exact in binary, so distances compare exactly with eps_a
 SPACING = ACTIONS[1] - ACTIONS[0]
 STATES = 4
 TOLERANCE = 1e-9
@@ -351,9 +349,7 @@ def test_theorem_2_check_catches(violation):
     wrong = {
         "lam above 1": dmg_operator(mdp, data, mild, lam=1.3),
         "max over all actions": dmg_operator(mdp, data, np.ones_like(mild), lam=0.25),
-        "mild term not discounted": lambda q: backup(
-            mdp, (0.25 / 0.9) * best(q, mild) + 0.75 * best(q, data)
-        ),
+        "mild term not discounted": lambda q: backup(mdp, (0.25 / 0.9) * best(q, mild) + 0.75 * best(q, data)),
     }[violation]
     pairs = list(pairs_of_q(rng, data, mild))
     check_contraction(dmg_operator(mdp, data, mild, lam=0.25), 0.9, mild, pairs)
@@ -397,10 +393,7 @@ def test_theorem_3_is_not_an_equality():
     rng = np.random.default_rng(0)
     mdp, data = random_mdp(rng, gamma=0.9), random_data(rng)
     mild = widen(data, 3 * SPACING)
-    q_in, q_dmg = (
-        fixed_point(in_sample_operator(mdp, data)),
-        fixed_point(dmg_operator(mdp, data, mild, lam=0.25)),
-    )
+    q_in, q_dmg = (fixed_point(in_sample_operator(mdp, data)), fixed_point(dmg_operator(mdp, data, mild, lam=0.25)))
     value = policy_value(mdp, greedy(q_dmg, mild))
     assert np.all(value > policy_value(mdp, greedy(q_in, data)) + 1e-3)
     assert np.all(value > best(q_dmg, mild) + 1e-3)
@@ -473,9 +466,7 @@ def test_theorem_4_limited_overestimation(seed, lam, gamma, radius, k_q):
         check_theorem_4(differences, theorem_4_bound(lam, radius * SPACING, k_q, gamma))
 
 
-def tight_overestimation(
-    lam=0.25, eps_a=4 * SPACING, k_q=2.0, gamma=0.9, every_action=False, data_in_mild=True
-):
+def tight_overestimation(lam=0.25, eps_a=4 * SPACING, k_q=2.0, gamma=0.9, every_action=False, data_in_mild=True):
     """One data action in a state: the best extrapolated value exceeds it by exactly eps_a K_Q."""
     rng = np.random.default_rng(0)
     mdp, data = random_mdp(rng, gamma), random_data(rng, per_state=1)
@@ -503,14 +494,7 @@ def test_theorem_4_is_tight():
         {"every_action": True},
         {"k_q": -2.0, "data_in_mild": False},  # the lower bound
     ],
-    ids=[
-        "larger lam",
-        "larger eps_a",
-        "larger K_Q",
-        "larger gamma",
-        "max over all actions",
-        "data not in mild area",
-    ],
+    ids=["larger lam", "larger eps_a", "larger K_Q", "larger gamma", "max over all actions", "data not in mild area"],
 )
 def test_theorem_4_check_catches_an_operator(violation):
     bound = theorem_4_bound(lam=0.25, eps_a=4 * SPACING, k_q=2.0, gamma=0.9)
@@ -664,9 +648,7 @@ def test_theorem_5_needs_a_small_eps_a(k_q, small_enough):
     """
     mdp = chain(leak=0.1 * (1 + ACTIONS), rewards=rewards_by_state(1.0, -1.0, 0.0, 0.0), gamma=0.5)
     data, eps_a = only_data_action_is(-0.75, 0.75), SPACING
-    policies = theorem_5_policies(
-        mdp, data, widen(data, eps_a), lam=0.25, slope=np.where(ACTIONS > 0, k_q, 0.0)
-    )
+    policies = theorem_5_policies(mdp, data, widen(data, eps_a), lam=0.25, slope=np.where(ACTIONS > 0, k_q, 0.0))
     margin = in_sample_margin(fixed_point(in_sample_operator(mdp, data)), data)
     assert (k_q * eps_a * (1 + 0.25 * 0.5 / 0.5) < margin) == small_enough
     if small_enough:
@@ -691,6 +673,4 @@ def test_theorem_5_needs_state_rewards():
     with pytest.raises(AssertionError):
         check_theorem_5(mdp, policies, eps_a, theorem_5_constant(mdp.gamma))
     gap = check_theorem_5(mdp, policies, eps_a, theorem_5_constant(mdp.gamma), k_r=k_r)
-    np.testing.assert_allclose(
-        performance(mdp, policies[1]) - performance(mdp, policies[0]), gap, atol=TOLERANCE
-    )
+    np.testing.assert_allclose(performance(mdp, policies[1]) - performance(mdp, policies[0]), gap, atol=TOLERANCE)

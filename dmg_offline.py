@@ -117,17 +117,16 @@ def resolve_args(args, dataset):
     mode = args.mode.replace("auto", "cudagraph" if device == "cuda" else "eager")
     args = replace(args, **preset, device=device, mode=mode)
     counts = (args.batch_size, args.policy_frequency, args.log_interval, args.eval_interval, args.offline_steps)
-    needs_gpu = "cuda" in device + mode
-    for problem, is_there in {
+    problems = {
         "--seed needs one or more different numbers": not args.seed or len(set(args.seed)) < len(args.seed),
         "--lam must lie in [0, 1]": not args.lam or not all(0 <= lam <= 1 for lam in args.lam),
         "--nu must be 0 or more": not args.nu or not all(0 <= nu < math.inf for nu in args.nu),
-        "steps, intervals, batch size and policy frequency must be 1 or more": min(counts) < 1,
-        "torch has no GPU: leave out --device and --mode": needs_gpu and not torch.cuda.is_available(),
-        "--mode cudagraph needs --device cuda": mode == "cudagraph" and device == "cpu",
-    }.items():
-        if is_there:
-            fail(problem)
+        "batch size, policy frequency, steps and intervals must be 1 or more": min(counts) < 1,
+        "torch sees no GPU: leave out --device": device == "cuda" and not torch.cuda.is_available(),
+        "--mode cudagraph needs a GPU: leave it out": mode == "cudagraph" and device == "cpu",
+    }
+    for problem in (text for text, is_there in problems.items() if is_there):
+        fail(problem)
     print(f"presets ({family}): " + ", ".join(f"{key} {value}" for key, value in preset.items()))
     return args, family
 
@@ -187,9 +186,8 @@ def load_transitions(dataset, goal=None):
     Returns float32 rows (N, columns): observation, action in [-1, 1], reward, next observation, termination (a
     truncation is none: its value is bootstrapped); the five widths; and the undiscounted return of each episode.
     """
-    spaces = dataset.observation_space, dataset.action_space
-    if isinstance(spaces[0], gym.spaces.Dict):
-        spaces = *spaces[0].values(), dataset.action_space
+    space = dataset.observation_space
+    spaces = *(space.values() if isinstance(space, gym.spaces.Dict) else [space]), dataset.action_space
     if not all(isinstance(s, (gym.spaces.Box, gym.spaces.Dict)) and len(s.shape or ()) < 2 for s in spaces):
         fail(f"{dataset.id}: observations and actions must be vectors of real numbers, not {spaces}")
     low, high = dataset.action_space.low, dataset.action_space.high
@@ -215,7 +213,7 @@ def load_transitions(dataset, goal=None):
     if np.abs(actions).max() > 1 + 1e-4:
         fail(f"{dataset.id}: actions lie outside the action space {dataset.action_space}")
     if np.ptp(rewards) == 0:
-        fail(f"{dataset.id}: all rewards are {rewards[0, 0]}" + ("" if goal is None else f", none at the goal {goal}"))
+        fail(f"{dataset.id}: all rewards are {rewards[0, 0]}" + f", none at the goal {goal}" * (goal is not None))
     print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations, {truncated:,} "
           f"truncations; observations {widths[0]}, actions {widths[1]}; rewards {rewards.min():.4g} to "
           f"{rewards.max():.4g}, {'as recorded' if goal is None else f'1[goal {np.round(goal, 2)} reached] - 1'}; "
@@ -402,19 +400,20 @@ def write_file(path, content):
 def load_checkpoint(run, exp_name):
     """Read a run's checkpoint; members share one file, result.json says where. Nothing in it is executed."""
     try:
-        path = Path(os.path.normpath(Path(run) / json.loads((Path(run) / "result.json").read_text())["checkpoint"]))
+        path = Path(run) / json.loads((Path(run) / "result.json").read_text())["checkpoint"]
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["made_by"] != exp_name:
             raise ValueError(f"made by {state['made_by']}")
+        state["args"]["runs_dir"] = str(Path(run).resolve().parent)  # where it is now
     except OSError as error:
         fail(f"no checkpoint ({error}): give a run folder that training has printed")
     except Exception as error:
         fail(f"the checkpoint of {run} is damaged or not of {exp_name}.py ({str(error)[:80]})")
-    return state, path
+    return state
 
 
-def train(args, state=None, checkpoint=None):
-    """Train all members, from scratch or on from a checkpoint's state and path; returns their run folders."""
+def train(args, state=None):
+    """Train all members, from scratch or on from a checkpoint; returns their run folders."""
     dataset = open_dataset(args.env_id)
     args, family = resolve_args(args, dataset)
     members = list(itertools.product(args.seed, args.lam, args.nu))
@@ -443,30 +442,28 @@ def train(args, state=None, checkpoint=None):
     scores = 100 * (returns - low) / (high - low)
     print(f"normalized score of the data's episodes: mean {scores.mean():.1f}, best {scores.max():.1f}")
 
-    # --- Agent and run folders, new or as the checkpoint left them ---
+    # --- Agent and results, new or as the checkpoint left them ---
     agent = Agent(members, mean, std, widths[1]).to(args.device)
-    options = dict(fused=True, capturable=args.device == "cuda")
-    networks = {"vf": agent.vf, "qf": agent.qf, "actor": agent.actor}
-    lr = torch.tensor(args.learning_rate, device=args.device)
-    optimizers = {k: torch.optim.Adam(net.parameters(), lr.clone(), **options) for k, net in networks.items()}
+    lr, on_gpu = torch.tensor(args.learning_rate, device=args.device), args.device == "cuda"
+    optimizers = {
+        name: torch.optim.Adam(getattr(agent, name).parameters(), lr.clone(), fused=True, capturable=on_gpu)
+        for name in ("vf", "qf", "actor")
+    }
     generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
     data_mark = [dataset.id, *rows.shape]
     if state is None:
         step, stamp = 0, int(time.time())
-        stem = Path(args.runs_dir) / f"{args.env_id.replace('/', '-')}__{args.exp_name}"
-        names = [f"{stem}__{seed}" + f"__lam{lam:g}" * (len(args.lam) > 1) + f"__nu{nu:g}" * (len(args.nu) > 1)
-                 for seed, lam, nu in members]  # fmt: skip
-        while any(Path(f"{name}__{stamp}").exists() for name in names):
+        stem = f"{args.runs_dir}/{args.env_id.replace('/', '-')}__{args.exp_name}"
+        varied = [f"__lam{lam:g}" * (len(args.lam) > 1) + f"__nu{nu:g}" * (len(args.nu) > 1) for _, lam, nu in members]
+        names = [f"{stem}__{seed}{suffix}__" for (seed, _, _), suffix in zip(members, varied)]
+        while any(Path(f"{name}{stamp}").exists() for name in names):
             stamp += 1
-        run_dirs = [Path(f"{name}__{stamp}") for name in names]
-        checkpoint = run_dirs[0] / "checkpoint.pt"
+        run_dirs = [Path(f"{name}{stamp}") for name in names]
         git = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"], capture_output=True, text=True)
-        versions = {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}
-        results = [{"env_id": args.env_id, "dataset_id": dataset.id, "seed": seed, "lam": lam, "nu": nu,
-                    "args": asdict(args), "versions": versions, "git_commit": git.stdout.strip() or None,
-                    "checkpoint": os.path.relpath(checkpoint, run_dir), "updates_per_second": None,
-                    "diverged_at": None, "evaluations": []}
-                   for run_dir, (seed, lam, nu) in zip(run_dirs, members)]  # fmt: skip
+        common = {"env_id": args.env_id, "dataset_id": dataset.id, "args": asdict(args), "git_commit": git.stdout[:40]}
+        common["versions"] = {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}
+        common |= {"checkpoint": f"../{run_dirs[0].name}/checkpoint.pt", "diverged_at": None}
+        results = [{**common, "seed": seed, "lam": lam, "nu": nu, "evaluations": []} for seed, lam, nu in members]
     else:
         if state["data"] != data_mark:
             fail(f"the checkpoint belongs to data {state['data']} (id, transitions, columns), here {data_mark}")
@@ -475,21 +472,19 @@ def train(args, state=None, checkpoint=None):
             optimizer.load_state_dict(state["optimizers"][name])
         for generator, generator_state in zip(generators, state["generators"]):
             generator.set_state(generator_state)
-        run_dirs = [checkpoint.parent.parent / name for name in state["run_dirs"]]
-        step, results = state["step"], state["results"]
+        step, results, run_dirs = state["step"], state["results"], [Path(args.runs_dir) / n for n in state["run_dirs"]]
 
     def save():
-        """Write every member's result.json, then the checkpoint."""
+        """Write every member's result.json, then the checkpoint of all."""
         for run_dir, result in zip(run_dirs, results):
             run_dir.mkdir(parents=True, exist_ok=True)
             write_file(run_dir / "result.json", json.dumps(result, indent=1).encode())
-        state = {"made_by": args.exp_name, "args": asdict(args), "data": data_mark, "step": step, "results": results,
-                 "agent": agent.state_dict(), "optimizers": {k: v.state_dict() for k, v in optimizers.items()},
-                 "generators": [generator.get_state() for generator in generators],
-                 "run_dirs": [run_dir.name for run_dir in run_dirs]}  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_file(checkpoint, buffer.getvalue())
+        state = {"made_by": args.exp_name, "args": asdict(args), "data": data_mark, "step": step, "results": results}
+        state |= {"agent": agent.state_dict(), "optimizers": {k: v.state_dict() for k, v in optimizers.items()}}
+        state["generators"] = [generator.get_state() for generator in generators]
+        state["run_dirs"] = [run_dir.name for run_dir in run_dirs]
+        torch.save(state, buffer := io.BytesIO())
+        write_file(run_dirs[0] / "checkpoint.pt", buffer.getvalue())
 
     # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
     print(f"{len(members)} member(s) on {args.device}, {args.mode}: {' '.join(map(str, run_dirs))}")
@@ -500,8 +495,8 @@ def train(args, state=None, checkpoint=None):
         writer.add_text("hyperparameters", f"|param|value|\n|-|-|\n{table}")
     run_block = make_block_runner(agent, optimizers, rows, widths, generators, args)
     bar = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05)
-    first_step, seconds = step, 0.0
-    while step < args.offline_steps and any(result["diverged_at"] is None for result in results):
+    first_step, seconds, alive = step, 0.0, np.ones(len(members), bool)
+    while step < args.offline_steps and alive.any():
         began = time.perf_counter()
         ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
         n = min(*ends, args.offline_steps) - step
@@ -509,31 +504,31 @@ def train(args, state=None, checkpoint=None):
         step, seconds = step + n, seconds + time.perf_counter() - began
         bar.update(n)
         finite = torch.stack([p.isfinite().view(len(members), -1).all(1) for p in agent.parameters()]).all(0)
-        for result, run_dir, is_finite in zip(results, run_dirs, finite.tolist()):
+        for run_dir, result, is_finite in zip(run_dirs, results, finite.tolist()):
             result["updates_per_second"] = (step - first_step) / seconds
             if not is_finite and result["diverged_at"] is None:
                 result["diverged_at"] = step
                 bar.write(f"{run_dir} diverged: NaN or infinity in a network by update {step}")
         alive = np.array([result["diverged_at"] is None for result in results])
         is_evaluated = step % args.eval_interval == 0 or step == args.offline_steps or not alive.any()
+        returns = np.full((len(members), 1), np.nan)
         if is_evaluated and args.eval_episodes:
             seeds = [np.random.SeedSequence((seed, step)).generate_state(args.eval_episodes) for seed, _, _ in members]
             returns = evaluate(agent, envs, dataset.action_space, np.stack(seeds), alive)
         for m, (writer, result) in enumerate(zip(writers, results)):
-            tags = {name: loss[m] for name, loss in losses.items()}
-            tags["charts/SPS"] = result["updates_per_second"]
+            tags = {name: loss[m] for name, loss in losses.items()} | {"charts/SPS": result["updates_per_second"]}
             tags["charts/learning_rate"] = float(optimizers["actor"].param_groups[0]["lr"])
             if is_evaluated:
-                mean_return = returns[m].mean() if args.eval_episodes else math.nan
-                means = {"episodic_return": mean_return, "normalized_score": 100 * (mean_return - low) / (high - low),
-                         "success_rate": mean_return if is_maze else math.nan,
-                         "q_mean": losses["losses/q_values"][m]}  # fmt: skip
-                means = {name: float(value) if math.isfinite(value) else None for name, value in means.items()}
-                tags |= {f"eval/{name}": value for name, value in means.items() if value is not None}
-                played = returns[m].tolist() if alive[m] and args.eval_episodes else None
-                result["evaluations"].append({"step": step, "returns": played} | means)
+                tags["eval/episodic_return"] = mean_return = float(returns[m].mean())
+                tags["eval/normalized_score"] = 100 * (mean_return - low) / (high - low)
+                tags["eval/success_rate"] = mean_return if is_maze else math.nan
+                tags["eval/q_mean"] = tags["losses/q_values"]
+                entry = {"step": step, "returns": None if np.isnan(returns[m]).any() else returns[m].tolist()}
+                entry |= {t[5:]: v if math.isfinite(v) else None for t, v in tags.items() if t.startswith("eval/")}
+                result["evaluations"].append(entry)
             for tag, value in tags.items():
-                writer.add_scalar(tag, value, step)
+                if math.isfinite(value):
+                    writer.add_scalar(tag, value, step)
         if is_evaluated:
             save()
             last = [result["evaluations"][-1]["normalized_score"] for result in results]
@@ -541,23 +536,24 @@ def train(args, state=None, checkpoint=None):
     bar.close()
     for writer, run_dir, result in zip(writers, run_dirs, results):
         writer.close()
-        print(f"{run_dir}: last normalized score {result['evaluations'][-1]['normalized_score']}")
+        last = result["evaluations"][-1]
+        print(f"{run_dir}: last return {last['episodic_return']}, normalized score {last['normalized_score']}")
     return run_dirs
 
 
 def main():
-    args, state, path = tyro.cli(Args, description=__doc__), None, None
+    args, state = tyro.cli(Args, description=__doc__), None
     if args.resume is not None:
-        state, path = load_checkpoint(args.resume, args.exp_name)
+        state = load_checkpoint(args.resume, args.exp_name)
         saved = replace(Args(**state["args"]), resume=args.resume)
         args = tyro.cli(Args, default=saved, description=__doc__)
         if replace(args, device=saved.device, mode=saved.mode) != saved:
             fail("--resume takes its arguments from the checkpoint: give no others, but for --device and --mode")
     try:
-        train(args, state, path)
+        train(args, state)
     except OSError as error:
-        fail(f"cannot write ({error}): make room or choose another --runs-dir. Files written before are intact; "
-             f"--resume with the run folder goes on from its last checkpoint")  # fmt: skip
+        fail(f"cannot write ({error}): make room or choose another --runs-dir; what was written before is intact, and "
+             "--resume with a run folder goes on from its last checkpoint")  # fmt: skip
 
 
 if __name__ == "__main__":

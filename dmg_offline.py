@@ -214,8 +214,8 @@ def load_transitions(dataset, goal=None):
         fail(f"{dataset.id}: actions lie outside the action space {dataset.action_space}")
     if np.ptp(rewards) == 0:
         fail(f"{dataset.id}: all rewards are {rewards[0, 0]}" + f", none at the goal {goal}" * (goal is not None))
-    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations, {truncated:,} "
-          f"truncations; observations {widths[0]}, actions {widths[1]}; rewards {rewards.min():.4g} to "
+    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations, {truncated:,}"
+          f" truncations; observations {widths[0]}, actions {widths[1]}; rewards {rewards.min():.4g} to "
           f"{rewards.max():.4g}, {'as recorded' if goal is None else f'1[goal {np.round(goal, 2)} reached] - 1'}; "
           f"episode returns {min(returns):.4g} to {max(returns):.4g}, mean {np.mean(returns):.4g}")  # fmt: skip
     return rows, widths, np.array(returns)
@@ -387,29 +387,24 @@ def write_file(path, content):
     """Write bytes under another name, then rename: a kill or a full disk leaves the old file as it was."""
     temporary = path.with_suffix(".tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_bytes(content)
         os.replace(temporary, path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(run, exp_name):
-    """Read a run's checkpoint; members share one file, result.json says where. Nothing in it is executed."""
+    """Read the checkpoint of a run folder, which result.json names; nothing in it is executed."""
     try:
         path = Path(run) / json.loads((Path(run) / "result.json").read_text())["checkpoint"]
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["made_by"] != exp_name:
             raise ValueError(f"made by {state['made_by']}")
-        state["args"]["runs_dir"] = str(Path(run).resolve().parent)  # where it is now
+        return state
     except OSError as error:
         fail(f"no checkpoint ({error}): give a run folder that training has printed")
     except Exception as error:
         fail(f"the checkpoint of {run} is damaged or not of {exp_name}.py ({str(error)[:80]})")
-    return state
 
 
 def train(args, state=None):
@@ -470,6 +465,7 @@ def train(args, state=None):
         agent.load_state_dict(state["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(args.device)
         for generator, generator_state in zip(generators, state["generators"]):
             generator.set_state(generator_state)
         step, results, run_dirs = state["step"], state["results"], [Path(args.runs_dir) / n for n in state["run_dirs"]]
@@ -490,9 +486,9 @@ def train(args, state=None):
     print(f"{len(members)} member(s) on {args.device}, {args.mode}: {' '.join(map(str, run_dirs))}")
     save()  # a folder that cannot be written shows now
     writers = [SummaryWriter(str(run_dir), purge_step=step + 1) for run_dir in run_dirs]
+    table = "|param|value|\n|-|-|\n" + "\n".join(f"|{name}|{value}|" for name, value in asdict(args).items())
     for writer in writers:
-        table = "\n".join(f"|{name}|{value}|" for name, value in asdict(args).items())
-        writer.add_text("hyperparameters", f"|param|value|\n|-|-|\n{table}")
+        writer.add_text("hyperparameters", table)
     run_block = make_block_runner(agent, optimizers, rows, widths, generators, args)
     bar = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05)
     first_step, seconds, alive = step, 0.0, np.ones(len(members), bool)
@@ -531,8 +527,8 @@ def train(args, state=None):
                     writer.add_scalar(tag, value, step)
         if is_evaluated:
             save()
-            last = [result["evaluations"][-1]["normalized_score"] for result in results]
-            bar.set_postfix_str("score " + " ".join("-" if value is None else f"{value:.1f}" for value in last))
+            scores = [result["evaluations"][-1]["normalized_score"] for result in results]
+            bar.set_postfix(score=" ".join("-" if value is None else f"{value:.1f}" for value in scores))
     bar.close()
     for writer, run_dir, result in zip(writers, run_dirs, results):
         writer.close()
@@ -545,10 +541,10 @@ def main():
     args, state = tyro.cli(Args, description=__doc__), None
     if args.resume is not None:
         state = load_checkpoint(args.resume, args.exp_name)
-        saved = replace(Args(**state["args"]), resume=args.resume)
+        saved = replace(Args(**state["args"]), resume=args.resume, runs_dir=str(Path(args.resume).resolve().parent))
         args = tyro.cli(Args, default=saved, description=__doc__)
-        if replace(args, device=saved.device, mode=saved.mode) != saved:
-            fail("--resume takes its arguments from the checkpoint: give no others, but for --device and --mode")
+        if replace(args, mode=saved.mode) != saved:
+            fail("--resume takes its arguments from the checkpoint: give no others, but for --mode")
     try:
         train(args, state)
     except OSError as error:

@@ -334,3 +334,31 @@ def test_batches_do_not_depend_on_the_neighbours():
     alone, among = rows_seen((7,), (10, 10)), rows_seen((1, 2, 7), (10, 10))
     assert torch.equal(alone[0], among[0]) and torch.equal(alone[1], among[1])
     assert not torch.equal(alone[0][0], alone[0][1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_cuda_graph_ends_where_eager_updates_end():
+    """Also that the schedule goes on inside the graph: both end at the same learning rate."""
+    torch.cuda.set_stream(torch.cuda.Stream())
+    ends, rates = [], []
+    for mode in ("eager", "cudagraph"):
+        args = replace(ARGS, mode=mode, device="cuda", offline_steps=200)
+        agent = dmg.Agent(
+            [(1, 0.25, 0.1), (2, 0.5, 0.1)], np.zeros(OBS, np.float32), np.ones(OBS, np.float32), ACT
+        ).cuda()
+        optimizers = {
+            name: torch.optim.Adam(
+                getattr(agent, name).parameters(), torch.tensor(3e-4, device="cuda"), fused=True, capturable=True
+            )
+            for name in ("vf", "qf", "actor")
+        }
+        rows, widths = transitions()
+        generators = [torch.Generator("cuda").manual_seed(seed) for seed in (1, 2)]
+        run_block = dmg.make_block_runner(agent, optimizers, rows.cuda(), widths, generators, args)
+        for step in range(0, 100, 10):
+            run_block(step, 10)
+        ends.append([p.detach().cpu() for p in agent.parameters()])
+        rates.append(optimizers["actor"].param_groups[0]["lr"].item())
+    assert rates[0] == rates[1] < 3e-4
+    for eager, graph in zip(*ends, strict=True):
+        torch.testing.assert_close(eager, graph, atol=1e-4, rtol=0)

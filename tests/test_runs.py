@@ -149,7 +149,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("function, number", [("fsync", 9), ("replace", 8), ("replace", 9)])
+@pytest.mark.parametrize("function, number", [("replace", 8), ("replace", 9)])
 def test_a_run_killed_while_it_saves_resumes_bit_for_bit(pendulum, function, number):
     """SIGKILL in the third save; each save writes two members' result.json, then the checkpoint."""
     options = [*TINY, "--seed", "1", "2"]

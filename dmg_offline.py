@@ -180,6 +180,11 @@ def make_env(dataset, is_maze):
     return env
 
 
+def action_range(space):
+    """Middle and half width of the bounds: the data's actions are scaled to [-1, 1], the policy's back."""
+    return (space.high + space.low) / 2, (space.high - space.low) / 2
+
+
 def load_transitions(dataset, goal=None):
     """Cut episodes into transitions; with a goal (x, y), recompute rewards and terminations for it, as D4RL did.
 
@@ -190,7 +195,7 @@ def load_transitions(dataset, goal=None):
     spaces = *(space.values() if isinstance(space, gym.spaces.Dict) else [space]), dataset.action_space
     if not all(isinstance(s, (gym.spaces.Box, gym.spaces.Dict)) and len(s.shape or ()) < 2 for s in spaces):
         fail(f"{dataset.id}: observations and actions must be vectors of real numbers, not {spaces}")
-    low, high = dataset.action_space.low, dataset.action_space.high
+    middle, half = action_range(dataset.action_space)
     episodes, returns, truncated = [], [], 0
     try:
         for episode in dataset.iterate_episodes():
@@ -199,7 +204,7 @@ def load_transitions(dataset, goal=None):
                 xy = episode.observations["achieved_goal"][1:]
                 terminations = np.linalg.norm(xy - goal, axis=-1) <= GOAL_RADIUS
                 rewards = terminations - 1.0
-            actions = 2 * (episode.actions - low) / (high - low) - 1
+            actions = (episode.actions - middle) / half
             parts = observations[:-1], actions, rewards[:, None], observations[1:], terminations[:, None]
             episodes.append(np.concatenate(parts, axis=1, dtype=np.float32))  # raises where lengths differ
             returns.append(rewards.sum() if goal is None else float(terminations.any()))
@@ -368,14 +373,14 @@ def evaluate(agent, envs, action_space, seeds, alive):
 
     seeds: ints (M, E); alive: bool (M,), the members that play. Returns (M, E), NaN where a member does not play.
     """
-    low, high = action_space.low, action_space.high
+    middle, half = action_range(action_space)
     observations = np.stack([flatten(env.reset(seed=int(seed))[0]) for env, seed in zip(envs, seeds.flat)])
     running = np.repeat(alive, seeds.shape[1])
     returns = np.where(running, 0.0, np.nan)
     while running.any():
         inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
         actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
-        actions = (low + (actions + 1) / 2 * (high - low)).astype(action_space.dtype)
+        actions = (middle + half * actions).astype(action_space.dtype)
         for i in np.flatnonzero(running):
             observation, reward, terminated, truncated, _ = envs[i].step(actions[i])
             observations[i], running[i] = flatten(observation), not (terminated or truncated)

@@ -333,14 +333,17 @@ def make_block_runner(agent, optimizers, rows, widths, generators, args):
     indices = torch.zeros(shape, dtype=torch.long, device=rows.device)
     noise = torch.zeros((*shape, widths[1]), device=rows.device)
     position = torch.zeros(1, dtype=torch.long, device=rows.device)  # in the block; a tensor, as graphs need
-    update_fn = torch.compile(update) if args.mode == "compile" else update
+    if args.mode == "compile":  # networks alone: compiling the whole update gave wrong targets with torch 2.13
+        torch._dynamo.config.recompile_limit = 64  # five networks, with and without gradients, share one forward
+        for network in agent.children():
+            network.compile()
     graphs, losses, warm_up = {}, {}, 2 * args.policy_frequency
 
     def next_update(update_actor):
         batch = rows[indices.index_select(0, position)[0]].split(widths, -1)
         batch_noise = noise.index_select(0, position)[0]
         position.add_(1)
-        return update_fn(agent, optimizers, batch, batch_noise, args, update_actor)
+        return update(agent, optimizers, batch, batch_noise, args, update_actor)
 
     def run_block(step, n):
         nonlocal warm_up

@@ -75,8 +75,8 @@ class Args:
 # The authors' values; nu is 10 on expert and medium-expert locomotion data. PointMaze is for a quick look on a CPU.
 FAMILIES = ("locomotion", "antmaze", "pointmaze", "other")
 PRESETS = {
-    "offline_steps": (1_000_000, 1_000_000, 20_000, 1_000_000),
-    "eval_interval": (20_000, 50_000, 4_000, 20_000),
+    "offline_steps": (1_000_000, 1_000_000, 10_000, 1_000_000),
+    "eval_interval": (20_000, 50_000, 2_000, 20_000),
     "eval_episodes": (10, 100, 50, 10),
     "normalize_observations": (True, False, False, True),
     "nu": ((0.1,), (0.5,), (0.5,), (0.1,)),

@@ -131,7 +131,9 @@ def test_compiled_updates_agree_with_eager(pendulum):
     run(*TINY, "--offline-steps", "10", "--eval-episodes", "0", "--mode", "compile", "--runs-dir", "compiled")
     eager, compiled = checkpoint()["agent"], checkpoint("compiled")["agent"]
     for name, tensor in eager.items():
-        torch.testing.assert_close(tensor, compiled[name], atol=2e-4, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            tensor, compiled[name], atol=2e-4, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 CRASH = """

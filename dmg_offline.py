@@ -76,7 +76,7 @@ class Args:
 FAMILIES = ("locomotion", "antmaze", "pointmaze", "other")
 PRESETS = {
     "offline_steps": (1_000_000, 1_000_000, 10_000, 1_000_000),
-    "eval_interval": (20_000, 50_000, 2_000, 20_000),
+    "eval_interval": (20_000, 50_000, 500, 20_000),
     "eval_episodes": (10, 100, 50, 10),
     "normalize_observations": (True, False, False, True),
     "nu": ((0.1,), (0.5,), (0.5,), (0.1,)),

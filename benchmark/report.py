@@ -49,8 +49,9 @@ def load(runs):
 
 def value_of(entry):
     """Normalised score where the data set has one, mean return elsewhere, NaN for a diverged run."""
-    values = (entry["normalized_score"], entry["episodic_return"])
-    return next((value for value in values if value is not None), np.nan)
+    if entry["normalized_score"] is not None:
+        return entry["normalized_score"]
+    return np.mean(entry["returns"]) if entry["returns"] else np.nan
 
 
 def table(groups):

@@ -60,7 +60,7 @@ class Args:
     batch_size: int = 256  # transitions in an update of a member
     learning_rate: float = 3e-4  # of Adam, for all networks; the actor's falls to 0 along a cosine
     gamma: float = 0.99  # discount
-    tau: float = 0.005  # Polyak rate of both target networks (not the expectile)
+    tau: float | None = None  # Polyak rate of both target networks (not the expectile)
     policy_frequency: int = 2  # the actor and both targets are updated every this many updates
     policy_noise: float = 0.2  # std of the noise on the target policy's action
     noise_clip: float = 0.5  # bound of that noise
@@ -75,10 +75,11 @@ class Args:
 # The authors' values; nu is 10 on expert and medium-expert locomotion data. PointMaze is for a quick look on a CPU.
 FAMILIES = ("locomotion", "antmaze", "pointmaze", "other")
 PRESETS = {
-    "offline_steps": (1_000_000, 1_000_000, 10_000, 1_000_000),
+    "offline_steps": (1_000_000, 1_000_000, 15_000, 1_000_000),
     "eval_interval": (20_000, 50_000, 500, 20_000),
     "eval_episodes": (10, 100, 50, 10),
     "normalize_observations": (True, False, False, True),
+    "tau": (0.005, 0.005, 0.02, 0.005),
     "nu": ((0.1,), (0.5,), (0.5,), (0.1,)),
     "inverse_temperature": (3.0, 10.0, 10.0, 3.0),
     "max_weight": (3.0, 100.0, 100.0, 3.0),
@@ -313,7 +314,7 @@ def update(agent, optimizers, batch, noise, args, update_actor):
         optimizers["actor"].zero_grad()
         actor_loss.sum().backward(inputs=list(agent.actor.parameters()))  # spares the gradients of Q's weights
         # cosine to 0; a tensor, because a CUDA graph would keep a number for ever
-        progress = agent.actor_updates / max(args.offline_steps // args.policy_frequency, 1)
+        progress = agent.actor_updates * args.policy_frequency / args.offline_steps
         optimizers["actor"].param_groups[0]["lr"].copy_(args.learning_rate * (1 + torch.cos(math.pi * progress)) / 2)
         optimizers["actor"].step()
         agent.actor_updates += 1

@@ -2,19 +2,22 @@
 
     python benchmark/collect_local.py pointmaze-umaze hopper-replay
 
-pointmaze-*: a waypoint controller with noise runs between random cells, the way D4RL's maze2d was made.
-*-replay:    every rollout of a short augmented random search (ARS V2-t, Mania et al. 2018) for a linear policy,
-             thinned evenly by whole episodes: like D4RL's replay sets, the history of one training.
+pointmaze-*: a waypoint controller with noise runs between random cells, the way D4RL's maze2d was
+             made, at a speed of its own in each episode.
+*-replay:    every rollout of a short augmented random search (ARS V2-t, Mania et al. 2018) for a linear
+             policy, thinned evenly by whole episodes: like D4RL's replay sets, the history of one training.
 *-expert:    rollouts of the policy that this search ends with, with a little noise on its actions.
 
-The sets go to Minari's folder (MINARI_DATASETS_PATH, or ~/.minari/datasets) as local/<env>/<level>-v0. The same
---seed gives the same data. They are not D4RL's data, and scores on them compare only with each other.
+The sets go to Minari's folder (MINARI_DATASETS_PATH, or ~/.minari/datasets) as local/<env>/<level>-v0. The
+same --seed gives the same data. They are not D4RL's data: scores on them compare only with each other.
 """
 
+import contextlib
 import difflib
+import os
+import shutil
 import sys
 import time
-import warnings
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -24,10 +27,13 @@ import minari
 import numpy as np
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.storage.datasets_root_dir import get_dataset_path
 from tqdm import tqdm
 
-MAZES = {"umaze": ("PointMaze_UMaze-v3", 50_000), "medium": ("PointMaze_Medium-v3", 100_000)}
-# environment, ARS: iterations, directions, directions used, step size, noise; reward that staying alive is worth
+# environment, transitions, steps an episode may take: few enough that an average driver does not reach the far goal
+MAZES = {"umaze": ("PointMaze_UMaze-v3", 50_000, 200), "medium": ("PointMaze_Medium-v3", 100_000, 400)}
+SPEEDS = (0.5, 4.0)  # in m/s, drawn for each episode
+# environment; ARS: iterations, directions, directions used, step size, noise; reward for staying alive
 SEARCHES = {
     "hopper": ("Hopper-v5", 150, 16, 8, 0.02, 0.03, 1.0),
     "halfcheetah": ("HalfCheetah-v5", 75, 16, 8, 0.02, 0.03, 0.0),
@@ -58,31 +64,40 @@ class Args:
     """record again what is already there"""
 
 
+@contextlib.contextmanager
+def quiet_stderr():
+    """Drop the notices of MuJoCo's C code and of Gymnasium-Robotics; exceptions get through."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 def play(env, policy, seed):
-    """One episode of policy(observation) -> action, as a Minari EpisodeBuffer."""
+    """One episode of policy(observation) -> action, clipped to the box: T + 1 observations, T of the rest."""
     observation, _ = env.reset(seed=seed)
-    observations, actions, rewards, terminations, truncations = [observation], [], [], [], []
-    ended = False
+    observations, steps, ended = [observation], [], False
     while not ended:
         action = np.clip(policy(observation), env.action_space.low, env.action_space.high).astype(np.float32)
         observation, reward, terminated, truncated, _ = env.step(action)
         observations.append(observation)
-        actions.append(action)
-        rewards.append(float(reward))
-        terminations.append(terminated)
-        truncations.append(truncated)
+        steps.append((action, float(reward), terminated, truncated))
         ended = terminated or truncated
-    if isinstance(observation, dict):
+    if isinstance(observation, dict):  # a maze: Minari keeps the parts apart
         observations = {key: np.array([o[key] for o in observations]) for key in observation}
-    return EpisodeBuffer(
-        seed=seed, observations=observations if isinstance(observations, dict) else np.array(observations),
-        actions=np.array(actions), rewards=np.array(rewards), terminations=np.array(terminations),
-        truncations=np.array(truncations),
-    )  # fmt: skip
+    else:
+        observations = np.array(observations)
+    names = ("actions", "rewards", "terminations", "truncations")
+    columns = dict(zip(names, map(np.array, zip(*steps, strict=True)), strict=True))
+    return EpisodeBuffer(seed=seed, observations=observations, **columns)
 
 
-def waypoint_policy(env, rng, noise=0.5):
-    """Proportional-derivative controller towards the next cell on the shortest way to the goal, plus noise."""
+def waypoint_policy(env, rng, speed, noise=0.5):
+    """Drive at `speed` towards the next cell on the shortest way to the goal, with Gaussian noise on both forces."""
     maze, ways = env.unwrapped.maze, {}
 
     def next_cells(goal):
@@ -91,7 +106,8 @@ def waypoint_policy(env, rng, noise=0.5):
         while queue:
             row, column = queue.popleft()
             for cell in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
-                if cell not in following and maze.maze_map[cell[0]][cell[1]] != 1:  # walls surround every maze
+                # no bounds to check: walls (1) surround every maze
+                if cell not in following and maze.maze_map[cell[0]][cell[1]] != 1:
                     following[cell] = (row, column)
                     queue.append(cell)
         return following
@@ -104,32 +120,29 @@ def waypoint_policy(env, rng, noise=0.5):
             ways[goal] = next_cells(goal)
         here = cell == goal or cell not in ways[goal]
         waypoint = observation["desired_goal"] if here else maze.cell_rowcol_to_xy(np.array(ways[goal][cell]))
-        return 10 * (waypoint - position) - velocity + noise * rng.normal(size=2)
+        way = waypoint - position
+        distance = np.linalg.norm(way) + 1e-6
+        return 2 * (min(speed, 5 * distance) * way / distance - velocity) + noise * rng.normal(size=2)
 
     return policy
 
 
-def record_maze(maze, args, bar):
-    import gymnasium_robotics  # here, because it prints a notice of its own
-
-    gym.register_envs(gymnasium_robotics)
-    env_id, steps = MAZES[maze]
-    env = gym.make(env_id, continuing_task=False)
-    policy = waypoint_policy(env, np.random.default_rng(args.seed))
-    episodes, seeds = [], np.random.SeedSequence(args.seed)
-    bar.reset(args.steps or steps)
-    while bar.n < bar.total:
-        episodes.append(play(env, policy, int(seeds.spawn(1)[0].generate_state(1)[0])))
+def rollouts(env, new_policy, next_seed, steps, bar):
+    """Whole episodes, each of a new_policy() and a next_seed(), until there are at least `steps` transitions."""
+    episodes = []
+    bar.reset(steps)
+    while bar.n < steps:
+        episodes.append(play(env, new_policy(), next_seed()))
         bar.update(len(episodes[-1].rewards))
-    return env, episodes
+    return episodes
 
 
-def search(name, args, bar):
-    """Augmented random search; returns the environment, all rollouts and the final policy."""
-    env_id, iterations, directions, used, step_size, noise, alive_reward = SEARCHES[name]
+def search(env, name, args, bar):
+    """Augmented random search; returns all its rollouts, in order, and the final policy (without noise)."""
+    _, iterations, directions, used, step_size, noise, alive_reward = SEARCHES[name]
     if args.steps:
         iterations = max(iterations * args.steps // REPLAY_STEPS, 1)
-    env, rng = gym.make(env_id), np.random.default_rng(args.seed)
+    rng = np.random.default_rng(args.seed)
     weights = np.zeros((env.action_space.shape[0], env.observation_space.shape[0]))
     count, mean, square = 1e-4, np.zeros(weights.shape[1]), np.ones(weights.shape[1])
     episodes = []
@@ -151,9 +164,10 @@ def search(name, args, bar):
                 bar.update()
         best = np.argsort(-gains.max(1))[:used]
         difference = gains[best, 0] - gains[best, 1]
-        weights += step_size / (used * gains[best].std() + 1e-8) * np.einsum("k,kij->ij", difference, deltas[best])
+        scale = step_size / (used * gains[best].std() + 1e-8)
+        weights += scale * np.einsum("k,kij->ij", difference, deltas[best])
     std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-    return env, episodes, lambda observation: weights @ ((observation - mean) / std)
+    return episodes, lambda observation: weights @ ((observation - mean) / std)
 
 
 def thin(episodes, steps):
@@ -168,56 +182,74 @@ def thin(episodes, steps):
     return kept or episodes[:1]
 
 
+def collect(env, env_name, level, args, bar):
+    """All episodes of one set, in the order in which they are stored."""
+    rng = np.random.default_rng(args.seed + (level == "expert"))
+    if env_name == "pointmaze":
+        steps = args.steps or MAZES[level][1]
+        return rollouts(
+            env, lambda: waypoint_policy(env, rng, rng.uniform(*SPEEDS)), lambda: int(rng.integers(2**31)), steps, bar
+        )
+    episodes, final_policy = search(env, env_name, args, bar)
+    if level == "replay":
+        return thin(episodes, args.steps or REPLAY_STEPS)
+
+    def noisy_policy(observation):
+        return final_policy(observation) + EXPERT_NOISE * rng.normal(size=env.action_space.shape)
+
+    return rollouts(env, lambda: noisy_policy, lambda: int(rng.integers(2**31)), args.steps or EXPERT_STEPS, bar)
+
+
 def record(name, args):
+    """Record one set, store it in Minari's folder and print a line about it."""
     env_name, level = name.split("-", 1)
-    dataset_id = f"local/{env_name}/{level}-v0"
-    if dataset_id in minari.list_local_datasets():
-        if not args.overwrite:
-            return print(f"{dataset_id} is there already (--overwrite records it again)")
-        minari.delete_dataset(dataset_id)
-    began = time.time()
-    with tqdm(desc=name, unit="") as bar:
-        if env_name == "pointmaze":
-            env, episodes = record_maze(level, args, bar)
+    dataset_id, maze = f"local/{env_name}/{level}-v0", env_name == "pointmaze"
+    folder, began = get_dataset_path(dataset_id), time.time()
+    if folder.exists() and not args.overwrite:
+        return print(f"{dataset_id} is there already (--overwrite records it again)")
+    with quiet_stderr():
+        if maze:
+            import gymnasium_robotics
+
+            gym.register_envs(gymnasium_robotics)
+            env_id, _, limit = MAZES[level]
+            env = gym.make(env_id, continuing_task=False, max_episode_steps=limit)
         else:
-            env, episodes, policy = search(env_name, args, bar)
-            if level == "replay":
-                episodes = thin(episodes, args.steps or REPLAY_STEPS)
-            else:
-                rng, episodes, steps = np.random.default_rng(args.seed + 1), [], args.steps or EXPERT_STEPS
-                while sum(len(episode.rewards) for episode in episodes) < steps:
-                    noisy = lambda o: policy(o) + EXPERT_NOISE * rng.normal(size=env.action_space.shape)  # noqa: E731
-                    episodes.append(play(env, noisy, int(rng.integers(2**31))))
+            env = gym.make(SEARCHES[env_name][0])
+    with tqdm(desc=name, unit="") as bar:
+        episodes = collect(env, env_name, level, args, bar)
     episodes = [replace(episode, id=number) for number, episode in enumerate(episodes)]
     low, high = REFERENCE_RETURNS[env_name]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Minari misses an e-mail address and a link to the code
-        minari.create_dataset_from_buffers(
-            dataset_id, episodes, env=env, ref_min_score=low, ref_max_score=high, author="collect_local.py",
-            algorithm_name="waypoint controller" if env_name == "pointmaze" else "augmented random search",
-            description=f"{name}, seed {args.seed}, recorded by DMG's benchmark/collect_local.py; not D4RL's data",
-            requirements=["gymnasium-robotics" if env_name == "pointmaze" else "gymnasium[mujoco]"],
-        )  # fmt: skip
+    about = dict(env=env, eval_env=env, ref_min_score=low, ref_max_score=high, author="DMG contributors")
+    about |= dict(author_email="none", code_permalink="benchmark/collect_local.py")
+    about["description"] = f"{name}, seed {args.seed}, recorded by collect_local.py; not D4RL's data"
+    about["algorithm_name"] = "waypoint controller" if maze else "augmented random search"
+    about["requirements"] = ["gymnasium-robotics" if maze else "gymnasium[mujoco]"]
+    shutil.rmtree(folder, ignore_errors=True)  # not earlier: an interrupted recording costs no data
+    with quiet_stderr():  # Minari makes the environment once more
+        minari.create_dataset_from_buffers(dataset_id, episodes, **about)
     env.close()
-    returns = np.array([episode.rewards.sum() for episode in episodes])
+    steps, returns = sum(len(e.rewards) for e in episodes), np.array([e.rewards.sum() for e in episodes])
     scores = 100 * (returns - low) / (high - low)
     print(
-        f"{dataset_id}: {sum(len(e.rewards) for e in episodes):,} transitions, {len(episodes):,} episodes, return "
-        f"{returns.mean():.1f} (best {returns.max():.1f}), score {scores.mean():.1f} (best {scores.max():.1f}), "
-        f"{time.time() - began:.0f} s"
+        f"{dataset_id}: {steps:,} transitions, {len(episodes):,} episodes, "
+        f"return {returns.mean():.1f} (best {returns.max():.1f}), "
+        f"score {scores.mean():.1f} (best {scores.max():.1f}), {time.time() - began:.0f} s"
     )
 
 
 def main():
+    """Check all names before the first recording."""
     args = tyro.cli(Args, description=__doc__ + "\nNames: " + ", ".join(NAMES))
-    for name in args.names:
-        if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.3)
-            print(
-                f"error: no data set {name!r}, nearest: {', '.join(near) or 'none'}; all: {', '.join(NAMES)}",
-                file=sys.stderr,
-            )
-            sys.exit(2)
+    problems = []
+    for name in (name for name in args.names if name not in NAMES):
+        near = ", ".join(difflib.get_close_matches(name, NAMES, cutoff=0.3)) or "none"
+        problems.append(f"no data set {name!r}; nearest: {near}; all: {', '.join(NAMES)}")
+    if not args.names or (args.steps is not None and args.steps < 1):
+        problems.append(f"give one or more names ({', '.join(NAMES)}), and --steps of 1 or more")
+    if problems:
+        print(f"error: {problems[0]}", file=sys.stderr)
+        sys.exit(2)
     for name in args.names:
         record(name, args)
 

@@ -227,6 +227,23 @@ def load_transitions(dataset, goal=None):
     return rows, widths, np.array(returns)
 
 
+def normalize(rows, widths, is_wanted):
+    """Standardise the observations of rows in place, if that is wanted; returns mean and std, (obs_dim,) each."""
+    observations, _, _, next_observations, _ = np.split(rows, np.cumsum(widths)[:-1], axis=1)  # views of rows
+    mean, std = np.zeros(widths[0], np.float32), np.ones(widths[0], np.float32)
+    if is_wanted:
+        mean, std = observations.mean(0), observations.std(0) + 1e-3
+    observations[:], next_observations[:] = (observations - mean) / std, (next_observations - mean) / std
+    return mean, std
+
+
+def reference_returns(dataset, is_maze):
+    """The returns that score 0 and 100: the data set's own, or else D4RL's; NaN where there are none."""
+    stored = tuple(dataset.storage.metadata.get(key) for key in ("ref_min_score", "ref_max_score"))
+    name = dataset.env_spec.id.split("-")[0].lower() if dataset.env_spec else None
+    return (0, 1) if is_maze else REFERENCE_RETURNS.get(name, (math.nan, math.nan)) if None in stored else stored
+
+
 class MLP(nn.Module):
     """A 256-256 ReLU network for each member and head, all evaluated as one batched product a layer.
 
@@ -269,6 +286,16 @@ class Agent(nn.Module):
         state = dict(lam=lam, nu=nu, actor_updates=torch.zeros(()), mean=torch.tensor(mean), std=torch.tensor(std))
         for name, tensor in state.items():
             self.register_buffer(name, tensor)
+
+
+def make_optimizers(agent, args):
+    """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would keep a number for ever."""
+    lr, on_gpu = torch.tensor(args.learning_rate, device=args.device), args.device == "cuda"
+    networks = {"vf": agent.vf, "qf": agent.qf, "actor": agent.actor}
+    return {
+        name: torch.optim.Adam(network.parameters(), lr.clone(), fused=True, capturable=on_gpu)
+        for name, network in networks.items()
+    }
 
 
 def value_loss(advantage, args):
@@ -402,18 +429,99 @@ def write_file(path, content):
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(run, exp_name):
+def save_checkpoint(run_dirs, results, agent, optimizers, generators, **state):
+    """Write every member's result.json, then one checkpoint of all; state: what else it holds."""
+    for run_dir, result in zip(run_dirs, results):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_file(run_dir / "result.json", json.dumps(result, indent=1).encode())
+    state |= {"made_by": Path(__file__).stem, "args": results[0]["args"], "results": results}
+    state |= {"agent": agent.state_dict(), "optimizers": {k: v.state_dict() for k, v in optimizers.items()}}
+    state["generators"] = [generator.get_state() for generator in generators]
+    state["run_dirs"] = [run_dir.name for run_dir in run_dirs]
+    torch.save(state, buffer := io.BytesIO())
+    write_file(run_dirs[0] / "checkpoint.pt", buffer.getvalue())
+
+
+def load_checkpoint(run, script):
     """Read the checkpoint of a run folder, which result.json names; nothing in it is executed."""
     try:
         path = Path(run) / json.loads((Path(run) / "result.json").read_text())["checkpoint"]
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["made_by"] != exp_name:
-            raise ValueError(f"made by {state['made_by']}")
+        if state["made_by"] != script:
+            raise ValueError(f"made by {state['made_by']}.py")
         return state
     except OSError as error:
         fail(f"no checkpoint ({error}): give a run folder that training has printed")
     except Exception as error:
-        fail(f"the checkpoint of {run} is damaged or not of {exp_name}.py ({str(error)[:80]})")
+        fail(f"the checkpoint of {run} is damaged or not of {script}.py ({str(error)[:80]})")
+
+
+def restore(state, data_mark, agent, optimizers, generators):
+    """Put networks, optimizers and random numbers where the checkpoint left them."""
+    if state["data"] != data_mark:
+        fail(f"the checkpoint belongs to data {state['data']} (id, transitions, columns), here {data_mark}")
+    agent.load_state_dict(state["agent"])
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(agent.mean.device)
+    for generator, generator_state in zip(generators, state["generators"]):
+        generator.set_state(generator_state)
+
+
+def start_runs(args, members, dataset):
+    """Make a new folder for each member; returns the folders and what their result.json begins with."""
+    stem, stamp = f"{args.runs_dir}/{args.env_id.replace('/', '-')}__{args.exp_name}", int(time.time())
+    varied = [f"__lam{lam:g}" * (len(args.lam) > 1) + f"__nu{nu:g}" * (len(args.nu) > 1) for _, lam, nu in members]
+    names = [f"{stem}__{seed}{suffix}__" for (seed, _, _), suffix in zip(members, varied)]
+    while os.path.exists(f"{names[0]}{stamp}"):
+        stamp += 1
+    run_dirs = [Path(f"{name}{stamp}") for name in names]
+    for run_dir in run_dirs:
+        run_dir.mkdir(parents=True)  # fails if another run has just made it
+    git = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"], capture_output=True, text=True)
+    common = {"env_id": args.env_id, "dataset_id": dataset.id, "args": asdict(args), "git_commit": git.stdout[:40]}
+    common["versions"] = {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}
+    common |= {"checkpoint": f"../{run_dirs[0].name}/checkpoint.pt", "diverged_at": None}
+    return run_dirs, [{**common, "seed": seed, "lam": lam, "nu": nu, "evaluations": []} for seed, lam, nu in members]
+
+
+def open_writers(run_dirs, args, step):
+    """A TensorBoard writer for each member, which drops what a killed run wrote after its checkpoint."""
+    writers = [SummaryWriter(str(run_dir), purge_step=step + 1) for run_dir in run_dirs]
+    table = "|param|value|\n|-|-|\n" + "\n".join(f"|{name}|{value}|" for name, value in asdict(args).items())
+    for writer in writers:
+        writer.add_text("hyperparameters", table)
+    return writers
+
+
+def mark_diverged(agent, results, step):
+    """Write NaN and infinity in a member's networks into its results; returns who is alive, bool (M,)."""
+    finite = torch.stack([p.isfinite().view(len(results), -1).all(1) for p in agent.parameters()]).all(0)
+    for result, is_finite in zip(results, finite.tolist()):
+        if not is_finite and result["diverged_at"] is None:
+            result["diverged_at"] = step
+            tqdm.write(f"seed {result['seed']}, lam {result['lam']}, nu {result['nu']} diverged by step {step}: NaN")
+    return np.array([result["diverged_at"] is None for result in results])
+
+
+def log(writers, results, step, losses, charts, returns, low, high, is_maze):
+    """Write every member's scalars; with the returns (M, E) of an evaluation, these too, also into its results."""
+    for m, (writer, result) in enumerate(zip(writers, results)):
+        scalars = {name: loss[m] for name, loss in losses.items()} | charts
+        if returns is not None:
+            mean = float(returns[m].mean())
+            evaluation = {"episodic_return": mean, "normalized_score": 100 * (mean - low) / (high - low)}
+            evaluation |= {
+                "success_rate": mean if is_maze else math.nan,
+                "q_mean": scalars.get("losses/q_values", math.nan),
+            }
+            scalars |= {f"eval/{name}": value for name, value in evaluation.items()}
+            entry = {"step": step, "returns": None if math.isnan(mean) else returns[m].tolist()}
+            entry |= {name: value if math.isfinite(value) else None for name, value in evaluation.items()}
+            result["evaluations"].append(entry)
+        for name, value in scalars.items():
+            if math.isfinite(value):
+                writer.add_scalar(name, value, step)
 
 
 def train(args, state=None):
@@ -431,76 +539,34 @@ def train(args, state=None):
         envs = [make_env(dataset, is_maze) for _ in range(len(members) * args.eval_episodes or int(is_maze))]
     except Exception as error:
         fail(f"cannot make the environment of {dataset.id} ({error!r}); but for mazes, --eval-episodes 0 needs none")
-    goal = envs[0].unwrapped.maze.unique_goal_locations[0] if is_maze else None
-    rows, widths, returns = load_transitions(dataset, goal)
-    observations, _, _, next_observations, _ = np.split(rows, np.cumsum(widths)[:-1], axis=1)  # views of rows
-    mean, std = np.zeros(widths[0], np.float32), np.ones(widths[0], np.float32)
-    if args.normalize_observations:
-        mean, std = observations.mean(0), observations.std(0) + 1e-3
-    observations[:], next_observations[:] = (observations - mean) / std, (next_observations - mean) / std
+    rows, widths, returns = load_transitions(
+        dataset, envs[0].unwrapped.maze.unique_goal_locations[0] if is_maze else None
+    )
+    mean, std = normalize(rows, widths, args.normalize_observations)
     rows = torch.from_numpy(rows).to(args.device)
-    low, high = (0.0, 1.0) if is_maze else map(dataset.storage.metadata.get, ("ref_min_score", "ref_max_score"))
-    if low is None or high is None:
-        name = dataset.env_spec.id.split("-")[0].lower() if dataset.env_spec else None
-        low, high = REFERENCE_RETURNS.get(name, (math.nan, math.nan))
+    low, high = reference_returns(dataset, is_maze)
     scores = 100 * (returns - low) / (high - low)
     print(f"normalized score of the data's episodes: mean {scores.mean():.1f}, best {scores.max():.1f}")
 
     # --- Agent and results, new or as the checkpoint left them ---
     agent = Agent(members, mean, std, widths[1]).to(args.device)
-    lr, on_gpu = torch.tensor(args.learning_rate, device=args.device), args.device == "cuda"
-    optimizers = {
-        name: torch.optim.Adam(getattr(agent, name).parameters(), lr.clone(), fused=True, capturable=on_gpu)
-        for name in ("vf", "qf", "actor")
-    }
+    optimizers = make_optimizers(agent, args)
     generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
-    data_mark = [dataset.id, *rows.shape]
+    data_mark, step = [dataset.id, *rows.shape], 0
     if state is None:
-        step, stamp = 0, int(time.time())
-        stem = f"{args.runs_dir}/{args.env_id.replace('/', '-')}__{args.exp_name}"
-        varied = [f"__lam{lam:g}" * (len(args.lam) > 1) + f"__nu{nu:g}" * (len(args.nu) > 1) for _, lam, nu in members]
-        names = [f"{stem}__{seed}{suffix}__" for (seed, _, _), suffix in zip(members, varied)]
-        while any(Path(f"{name}{stamp}").exists() for name in names):
-            stamp += 1
-        run_dirs = [Path(f"{name}{stamp}") for name in names]
-        git = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"], capture_output=True, text=True)
-        common = {"env_id": args.env_id, "dataset_id": dataset.id, "args": asdict(args), "git_commit": git.stdout[:40]}
-        common["versions"] = {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}
-        common |= {"checkpoint": f"../{run_dirs[0].name}/checkpoint.pt", "diverged_at": None}
-        results = [{**common, "seed": seed, "lam": lam, "nu": nu, "evaluations": []} for seed, lam, nu in members]
+        run_dirs, results = start_runs(args, members, dataset)
     else:
-        if state["data"] != data_mark:
-            fail(f"the checkpoint belongs to data {state['data']} (id, transitions, columns), here {data_mark}")
-        agent.load_state_dict(state["agent"])
-        for name, optimizer in optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-            optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(args.device)
-        for generator, generator_state in zip(generators, state["generators"]):
-            generator.set_state(generator_state)
+        restore(state, data_mark, agent, optimizers, generators)
         step, results, run_dirs = state["step"], state["results"], [Path(args.runs_dir) / n for n in state["run_dirs"]]
-
-    def save():
-        """Write every member's result.json, then the checkpoint of all."""
-        for run_dir, result in zip(run_dirs, results):
-            run_dir.mkdir(parents=True, exist_ok=True)
-            write_file(run_dir / "result.json", json.dumps(result, indent=1).encode())
-        state = {"made_by": args.exp_name, "args": asdict(args), "data": data_mark, "step": step, "results": results}
-        state |= {"agent": agent.state_dict(), "optimizers": {k: v.state_dict() for k, v in optimizers.items()}}
-        state["generators"] = [generator.get_state() for generator in generators]
-        state["run_dirs"] = [run_dir.name for run_dir in run_dirs]
-        torch.save(state, buffer := io.BytesIO())
-        write_file(run_dirs[0] / "checkpoint.pt", buffer.getvalue())
+    kept = run_dirs, results, agent, optimizers, generators
 
     # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
     print(f"{len(members)} member(s) on {args.device}, {args.mode}: {' '.join(map(str, run_dirs))}")
-    save()  # a folder that cannot be written shows now
-    writers = [SummaryWriter(str(run_dir), purge_step=step + 1) for run_dir in run_dirs]
-    table = "|param|value|\n|-|-|\n" + "\n".join(f"|{name}|{value}|" for name, value in asdict(args).items())
-    for writer in writers:
-        writer.add_text("hyperparameters", table)
+    save_checkpoint(*kept, data=data_mark, step=step)  # a folder that cannot be written shows now
+    writers = open_writers(run_dirs, args, step)
     run_block = make_block_runner(agent, optimizers, rows, widths, generators, args)
     bar = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05)
-    first_step, seconds, alive = step, 0.0, np.ones(len(members), bool)
+    first_step, seconds, alive = step, 0.0, mark_diverged(agent, results, step)
     while step < args.offline_steps and alive.any():
         began = time.perf_counter()
         ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
@@ -508,36 +574,21 @@ def train(args, state=None):
         losses = {name: loss.tolist() for name, loss in run_block(step, n).items()}  # waits for the GPU
         step, seconds = step + n, seconds + time.perf_counter() - began
         bar.update(n)
-        finite = torch.stack([p.isfinite().view(len(members), -1).all(1) for p in agent.parameters()]).all(0)
-        for run_dir, result, is_finite in zip(run_dirs, results, finite.tolist()):
-            result["updates_per_second"] = (step - first_step) / seconds
-            if not is_finite and result["diverged_at"] is None:
-                result["diverged_at"] = step
-                bar.write(f"{run_dir} diverged: NaN or infinity in a network by update {step}")
-        alive = np.array([result["diverged_at"] is None for result in results])
-        is_evaluated = step % args.eval_interval == 0 or step == args.offline_steps or not alive.any()
-        returns = np.full((len(members), 1), np.nan)
-        if is_evaluated and args.eval_episodes:
+        alive, returns = mark_diverged(agent, results, step), None
+        charts = {"charts/SPS": (step - first_step) / seconds}
+        charts["charts/learning_rate"] = float(optimizers["actor"].param_groups[0]["lr"])
+        if step % args.eval_interval == 0 or step == args.offline_steps or not alive.any():
             seeds = [np.random.SeedSequence((seed, step)).generate_state(args.eval_episodes) for seed, _, _ in members]
-            returns = evaluate(agent, envs, dataset.action_space, np.stack(seeds), alive)
-        for m, (writer, result) in enumerate(zip(writers, results)):
-            tags = {name: loss[m] for name, loss in losses.items()} | {"charts/SPS": result["updates_per_second"]}
-            tags["charts/learning_rate"] = float(optimizers["actor"].param_groups[0]["lr"])
-            if is_evaluated:
-                tags["eval/episodic_return"] = mean_return = float(returns[m].mean())
-                tags["eval/normalized_score"] = 100 * (mean_return - low) / (high - low)
-                tags["eval/success_rate"] = mean_return if is_maze else math.nan
-                tags["eval/q_mean"] = tags["losses/q_values"]
-                entry = {"step": step, "returns": None if np.isnan(returns[m]).any() else returns[m].tolist()}
-                entry |= {t[5:]: v if math.isfinite(v) else None for t, v in tags.items() if t.startswith("eval/")}
-                result["evaluations"].append(entry)
-            for tag, value in tags.items():
-                if math.isfinite(value):
-                    writer.add_scalar(tag, value, step)
-        if is_evaluated:
-            save()
+            returns = np.full((len(members), 1), np.nan)
+            if args.eval_episodes:
+                returns = evaluate(agent, envs, dataset.action_space, np.stack(seeds), alive)
+        for result in results:
+            result["updates_per_second"] = charts["charts/SPS"]
+        log(writers, results, step, losses, charts, returns, low, high, is_maze)
+        if returns is not None:
+            save_checkpoint(*kept, data=data_mark, step=step)
             scores = [result["evaluations"][-1]["normalized_score"] for result in results]
-            bar.set_postfix(score=" ".join("-" if value is None else f"{value:.1f}" for value in scores))
+            bar.set_postfix_str("score " + " ".join("-" if score is None else f"{score:.1f}" for score in scores))
     bar.close()
     for writer, run_dir, result in zip(writers, run_dirs, results):
         writer.close()
@@ -549,7 +600,7 @@ def train(args, state=None):
 def main():
     args, state = tyro.cli(Args, description=__doc__), None
     if args.resume is not None:
-        state = load_checkpoint(args.resume, args.exp_name)
+        state = load_checkpoint(args.resume, Path(__file__).stem)
         saved = replace(Args(**state["args"]), resume=args.resume, runs_dir=str(Path(args.resume).resolve().parent))
         args = tyro.cli(Args, default=saved, description=__doc__)
         if replace(args, mode=saved.mode) != saved:

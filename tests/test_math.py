@@ -10,7 +10,7 @@ import dmg_offline as dmg
 
 OBS, ACT, BATCH = 5, 3, 16
 ARGS = dmg.Args(
-    batch_size=BATCH, offline_steps=40, nu=(0.1,), inverse_temperature=3.0, max_weight=3.0, expectile=0.7,
+    batch_size=BATCH, offline_steps=40, tau=0.005, nu=(0.1,), inverse_temperature=3.0, max_weight=3.0, expectile=0.7,
     log_interval=10, device="cpu", mode="eager",
 )  # fmt: skip
 

@@ -1,0 +1,784 @@
+"""Doubly Mild Generalization (DMG), offline and then online, with IQL's expectile value.
+
+Paper: Mao et al., NeurIPS 2024, https://arxiv.org/abs/2411.07934   Authors' code: https://github.com/maoyixiu/DMG
+For transitions (s, a, r, s') of the buffer and w = min(exp(inverse_temperature (min Q'(s, a) - V(s))), max_weight):
+
+    V       minimises  E[ |expectile - 1(min Q'(s, a) < V(s))| (min Q'(s, a) - V(s))^2 ]               Eq. (15)
+    Q       regresses  on r + gamma [ lam min Q'(s', pi'(s')) + (1 - lam) V(s') ]                      Eq. (16)
+    policy  minimises  E[ - q_scale min Q(s, pi(s)) + nu w |pi(s) - a|^2 ]                             Eq. (14)
+
+Q' and pi' are slowly moving targets. Online, lam and nu are relaxed (Section 5.4): after t steps, with
+d = decay^(t // decay_interval), lam = lam_end - (lam_end - lam_0) d and nu = nu_end + (nu_0 - nu_end) d.
+
+    python dmg_finetune.py --env-id antmaze-large-play                 # offline, then online
+    python dmg_finetune.py --checkpoint runs/...                       # online, from a run of dmg_offline.py
+    python dmg_finetune.py --env-id Hopper-v5 --offline-steps 0 --lam 1 --nu 0     # TD3 from scratch
+
+Steps are counted from the first online one: those of the offline phase are negative.
+"""
+
+import difflib
+import io
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+import gymnasium as gym
+import minari
+import numpy as np
+import torch
+import tyro
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+@dataclass
+class Args:
+    exp_name: str = "dmg_finetune"  # name of the experiment
+    seed: tuple[int, ...] = (1,)  # each combination of seed, lam and nu is a member; all are trained side by side
+    env_id: str = "pointmaze-umaze"  # short name, id of a Minari data set; from scratch also Gymnasium's, Hopper-v5
+    runs_dir: str = "runs"  # where run folders {env_id}__{exp_name}__{seed}__{time} are made
+    resume: str | None = None  # run folder to go on with; all other arguments come from its checkpoint
+    checkpoint: str | None = None  # run folder of dmg_offline.py to go online from, with its arguments
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a GPU
+    mode: Literal["auto", "eager", "compile", "cudagraph"] = "auto"  # of the updates; auto: cudagraph on a GPU
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # float32; the others allow TF32, bfloat16
+    log_interval: int = 1000  # updates between two looks at the losses; a GPU is not waited for in between
+
+    online_steps: int = 1_000_000  # environment steps of a member; one update follows each
+    learning_starts: int | None = None  # first steps, random and without updates; None: 0, from scratch 25,000
+    exploration_noise: float = 0.1  # std of the noise on the acting policy's actions
+    lam_end: float | None = None  # where lam goes online; None: 0.5, or lam if that is larger
+    nu_end: float | None = None  # where nu goes online; None: nu / 100
+    decay: float = 0.99  # what remains of the way to lam_end and nu_end after decay_interval steps; 1: they stay
+    decay_interval: int = 1000  # online steps
+    online_gamma: float | None = None  # discount online; None: 0.995 on antmaze-large, otherwise gamma
+
+    # None: the value of the task family, see PRESETS
+    offline_steps: int | None = None  # number of offline updates; 0: from scratch, with an empty buffer
+    eval_interval: int | None = None  # steps between two evaluations, each followed by a checkpoint
+    eval_episodes: int | None = None  # episodes an evaluation plays for each member; 0: no evaluation
+    normalize_observations: bool | None = None  # standardise with the data's mean and std + 1e-3
+    batch_size: int = 256  # transitions in an update of a member
+    learning_rate: float = 3e-4  # of Adam, for all networks; the actor's falls to 0 along a cosine
+    gamma: float = 0.99  # discount
+    tau: float | None = None  # Polyak rate of both target networks (not the expectile)
+    policy_frequency: int = 2  # the actor and both targets are updated every this many updates
+    policy_noise: float = 0.2  # std of the noise on the target policy's action
+    noise_clip: float = 0.5  # bound of that noise
+    lam: tuple[float, ...] = (0.25,)  # lambda, share of the policy's value in the Q target; 0: IQL's, 1: TD3's
+    nu: tuple[float, ...] | None = None  # nu, strength of the pull towards good data actions
+    q_weight: float = 1.0  # factor of the policy's Q term; 0 leaves weighted imitation alone, as in IQL and AWAC
+    inverse_temperature: float | None = None  # alpha, how steeply a data action's weight grows with its advantage
+    max_weight: float | None = None  # cap on that weight
+    expectile: float | None = None  # of the in-sample value; 0.5 is the mean, 1 the maximum
+
+
+# The authors' values; nu is 10 on expert and medium-expert locomotion data. PointMaze is for a quick look on a CPU.
+FAMILIES = ("locomotion", "antmaze", "pointmaze", "other")
+PRESETS = {
+    "offline_steps": (1_000_000, 1_000_000, 15_000, 1_000_000),
+    "eval_interval": (20_000, 50_000, 500, 20_000),
+    "eval_episodes": (10, 100, 50, 10),
+    "normalize_observations": (True, False, False, True),
+    "tau": (0.005, 0.005, 0.02, 0.005),
+    "nu": ((0.1,), (0.5,), (0.5,), (0.1,)),
+    "inverse_temperature": (3.0, 10.0, 10.0, 3.0),
+    "max_weight": (3.0, 100.0, 100.0, 3.0),
+    "expectile": (0.7, 0.9, 0.9, 0.7),
+}
+LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
+LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
+MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+DATASETS = {f"{e}-{level}": f"mujoco/{e}/{level}-v0" for e in LOCOMOTION for level in ("simple", "medium", "expert")}
+DATASETS |= {f"antmaze-{maze}": f"D4RL/antmaze/{maze}-v1" for maze in MAZES}
+DATASETS |= {f"pointmaze-{maze}": f"local/pointmaze/{maze}-v0" for maze in ("umaze", "medium")}
+DATASETS |= {f"{e}-replay": f"local/{e}/replay-v0" for e in LOCOMOTION[:3]}
+DATASETS |= {f"{e}-{level}-v2": f"d4rl/{e}/{level}-v2" for e in LOCOMOTION[:3] for level in LEVELS}
+# Returns that score 0 and 100 (of D4RL's random and expert policies) where the data set brings none
+REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
+REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
+# Start and goal cells (row, column) of D4RL's evaluation mazes, which are known by their shape
+MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
+GOAL_RADIUS = 0.5
+
+
+def fail(message):
+    """End the program with one line that says what is wrong and what to do."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def resolve_args(args, dataset):
+    """Fill in the presets of the data set's family, print them, and refuse what no member could train with."""
+    name = dataset.env_spec.id.replace("_", "-").split("-")[0].lower() if dataset.env_spec else "none"
+    family = "locomotion" if name in LOCOMOTION else name if name in FAMILIES else "other"
+    preset = {key: row[FAMILIES.index(family)] for key, row in PRESETS.items() if getattr(args, key) is None}
+    if "nu" in preset and family == "locomotion" and "expert" in dataset.id:
+        preset["nu"] = (10.0,)
+    device = args.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
+    mode = args.mode.replace("auto", "cudagraph" if device == "cuda" else "eager")
+    args = replace(args, **preset, device=device, mode=mode)
+    if args.online_gamma is None:
+        args = replace(args, online_gamma=0.995 if "antmaze/large" in dataset.id else args.gamma)
+    if args.learning_starts is None:
+        args = replace(args, learning_starts=0 if args.offline_steps or args.checkpoint else 25_000)
+    counts = (args.batch_size, args.policy_frequency, args.log_interval, args.eval_interval, args.online_steps)
+    from_scratch = not args.offline_steps and args.checkpoint is None
+    problems = {
+        "--seed needs one or more different numbers": not args.seed or len(set(args.seed)) < len(args.seed),
+        "--lam must lie in [0, 1]": not args.lam or not all(0 <= lam <= 1 for lam in args.lam),
+        "--nu must be 0 or more": not args.nu or not all(0 <= nu < math.inf for nu in args.nu),
+        "batch size, policy frequency, steps and intervals must be 1 or more": min(counts) < 1,
+        "--offline-steps and --learning-starts must be 0 or more": min(args.offline_steps, args.learning_starts) < 0,
+        "--lam-end must lie in [0, 1], --decay too": not 0 <= (args.lam_end or 0) <= 1 or not 0 <= args.decay <= 1,
+        "--nu-end must be 0 or more": (args.nu_end or 0) < 0,
+        "an empty buffer needs --learning-starts of 1 or more": from_scratch and args.learning_starts < 1,
+        "torch sees no GPU: leave out --device": device == "cuda" and not torch.cuda.is_available(),
+        "--mode cudagraph needs a GPU: leave it out": mode == "cudagraph" and device == "cpu",
+    }
+    for problem in (text for text, is_there in problems.items() if is_there):
+        fail(problem)
+    print(f"presets ({family}): " + ", ".join(f"{key} {value}" for key, value in preset.items()))
+    return args, family
+
+
+def open_environment(args):
+    """The data set, or for a run from scratch whatever has its environment: a Gymnasium id will do."""
+    if args.offline_steps != 0 or args.env_id not in gym.registry:
+        return open_dataset(args.env_id)
+    env = gym.make(args.env_id)
+    spaces = dict(observation_space=env.observation_space, action_space=env.action_space)
+    storage, make = SimpleNamespace(metadata={}), lambda eval_env: gym.make(args.env_id)
+    return SimpleNamespace(id=args.env_id, env_spec=env.spec, storage=storage, recover_environment=make, **spaces)
+
+
+def open_dataset(env_id):
+    """Find a data set by its short name or Minari id, on this machine or else on Minari's server."""
+    dataset_id = DATASETS.get(env_id, env_id)
+    if f"{dataset_id}-v2" in DATASETS:
+        fail(f"Minari carries no {env_id}: import D4RL's file (benchmark/import_d4rl.py), then use {env_id}-v2")
+    if "/" not in dataset_id:
+        near = ", ".join(difflib.get_close_matches(env_id, DATASETS, cutoff=0.4)) or "none"
+        fail(f"unknown --env-id {env_id}; nearest: {near}; see the README, or give the id of a Minari data set")
+    root = Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser()
+    local, (kind, *rest) = (root / dataset_id / "data").is_dir(), dataset_id.split("/")
+    if not local and kind in ("local", "d4rl"):
+        script = f"collect_local.py {'-'.join(rest)[:-3]}" if kind == "local" else "import_d4rl.py FILE.hdf5"
+        fail(f"{dataset_id} is not in {root}; make it with  python benchmark/{script}")
+    print(f"data set {dataset_id}, " + (f"from {root}" if local else f"not in {root}: asking Minari's server"))
+    try:
+        return minari.load_dataset(dataset_id, download=not local)
+    except Exception as error:  # its class depends on what is broken and on the version of huggingface_hub
+        if local:
+            fail(f"cannot read {dataset_id} in {root} ({error}): delete its folder and get it again")
+        fail(f"cannot download {dataset_id} ({error}); with a network: minari download {dataset_id}, into {root}")
+
+
+def flatten(observation):
+    """Concatenate a dictionary observation by sorted key, without a maze's goal. AntMaze: D4RL's 29 numbers."""
+    if not isinstance(observation, dict):
+        return np.asarray(observation, np.float32)
+    return np.concatenate([flatten(observation[k]) for k in sorted(observation) if k != "desired_goal"], axis=-1)
+
+
+def make_env(dataset, is_maze):
+    """The environment of the data. A maze is D4RL's task: one start, one goal, over at the first success."""
+    if not is_maze:
+        return dataset.recover_environment(eval_env=True)
+    rows = [[0 if cell == "c" else cell for cell in row] for row in dataset.env_spec.kwargs["maze_map"]]
+    if sorted(cell for row in rows for cell in row if cell in ("r", "g")) != ["g", "r"]:  # no single start and goal
+        rows = [[int(cell == 1) for cell in row] for row in rows]
+        for (row, column), mark in zip(MAZE_CELLS[len(rows), len(rows[0])], "rg", strict=True):
+            rows[row][column] = mark
+    env = dataset.recover_environment(maze_map=rows, continuing_task=False)
+    maze, goal = env.unwrapped, env.unwrapped.maze.unique_goal_locations[0].copy()
+    maze.compute_terminated = lambda xy, desired_goal, info: bool(np.linalg.norm(xy - goal) <= GOAL_RADIUS)
+    maze.compute_reward = lambda xy, desired_goal, info: float(np.linalg.norm(xy - goal) <= GOAL_RADIUS)
+    # D4RL's noise at the start; none on the goal, for which the data's rewards are recomputed
+    maze.add_xy_position_noise = lambda xy: xy if (xy == goal).all() else xy + maze.np_random.uniform(-0.1, 0.1, 2)
+    if hasattr(maze, "ant_env"):
+        maze.ant_env._reset_noise_scale = 0.1
+    return env
+
+
+def action_range(space):
+    """Middle and half width of the bounds: the data's actions are scaled to [-1, 1], the policy's back."""
+    return (space.high + space.low) / 2, (space.high - space.low) / 2
+
+
+def load_transitions(dataset, goal=None):
+    """Cut episodes into transitions; with a goal (x, y), recompute rewards and terminations for it, as D4RL did.
+
+    Returns float32 rows (N, columns): observation, action in [-1, 1], reward, next observation, termination (a
+    truncation is none: its value is bootstrapped); the five widths; and the undiscounted return of each episode.
+    """
+    space = dataset.observation_space
+    spaces = *(space.values() if isinstance(space, gym.spaces.Dict) else [space]), dataset.action_space
+    if not all(isinstance(s, (gym.spaces.Box, gym.spaces.Dict)) and len(s.shape or ()) < 2 for s in spaces):
+        fail(f"{dataset.id}: observations and actions must be vectors of real numbers, not {spaces}")
+    middle, half = action_range(dataset.action_space)
+    episodes, returns, truncated = [], [], 0
+    try:
+        for episode in dataset.iterate_episodes():
+            observations, rewards, terminations = flatten(episode.observations), episode.rewards, episode.terminations
+            if goal is not None:  # the recorded rewards are for a goal of the episode's own
+                xy = episode.observations["achieved_goal"][1:]
+                terminations = np.linalg.norm(xy - goal, axis=-1) <= GOAL_RADIUS
+                rewards = terminations - 1.0
+            actions = (episode.actions - middle) / half
+            parts = observations[:-1], actions, rewards[:, None], observations[1:], terminations[:, None]
+            episodes.append(np.concatenate(parts, axis=1, dtype=np.float32))  # raises where lengths differ
+            returns.append(rewards.sum() if goal is None else float(terminations.any()))
+            truncated += int(episode.truncations[-1])
+        rows, widths = np.concatenate(episodes), [part.shape[1] for part in parts]
+    except Exception as error:
+        fail(f"cannot read the episodes of {dataset.id} ({error!r}): delete its folder and get it again")
+    _, actions, rewards, _, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+    if not np.isfinite(rows).all():
+        fail(f"{dataset.id}: NaN or infinity in columns {np.flatnonzero(~np.isfinite(rows).all(0))} of {widths}")
+    if np.abs(actions).max() > 1 + 1e-4:
+        fail(f"{dataset.id}: actions lie outside the action space {dataset.action_space}")
+    if np.ptp(rewards) == 0:
+        fail(f"{dataset.id}: all rewards are {rewards[0, 0]}" + f", none at the goal {goal}" * (goal is not None))
+    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations, {truncated:,}"
+          f" truncations; observations {widths[0]}, actions {widths[1]}; rewards {rewards.min():.4g} to "
+          f"{rewards.max():.4g}, {'as recorded' if goal is None else f'1[goal {np.round(goal, 2)} reached] - 1'}; "
+          f"episode returns {min(returns):.4g} to {max(returns):.4g}, mean {np.mean(returns):.4g}")  # fmt: skip
+    return rows, widths, np.array(returns)
+
+
+def normalize(rows, widths, is_wanted):
+    """Standardise the observations of rows in place, if that is wanted; returns mean and std, (obs_dim,) each."""
+    observations, _, _, next_observations, _ = np.split(rows, np.cumsum(widths)[:-1], axis=1)  # views of rows
+    mean, std = np.zeros(widths[0], np.float32), np.ones(widths[0], np.float32)
+    if is_wanted:
+        mean, std = observations.mean(0), observations.std(0) + 1e-3
+    observations[:], next_observations[:] = (observations - mean) / std, (next_observations - mean) / std
+    return mean, std
+
+
+def reference_returns(dataset, is_maze):
+    """The returns that score 0 and 100: the data set's own, or else D4RL's; NaN where there are none."""
+    stored = tuple(dataset.storage.metadata.get(key) for key in ("ref_min_score", "ref_max_score"))
+    name = dataset.env_spec.id.split("-")[0].lower() if dataset.env_spec else None
+    return (0, 1) if is_maze else REFERENCE_RETURNS.get(name, (math.nan, math.nan)) if None in stored else stored
+
+
+class MLP(nn.Module):
+    """A 256-256 ReLU network for each member and head, all evaluated as one batched product a layer.
+
+    Inputs (M, B, n), concatenated -> (M, B, out_dim), with two heads (M, 2, B, out_dim). PyTorch's default
+    initialisation of Linear, drawn from each member's own generator.
+    """
+
+    def __init__(self, generators, in_dim, out_dim, heads=1, tanh=False):
+        super().__init__()
+        self.heads, self.tanh = heads, tanh
+        shapes = [(in_dim, 256), (1, 256), (256, 256), (1, 256), (out_dim, 256), (1, out_dim)]  # weight, bias, ...
+        bounds = [fan_in**-0.5 for fan_in in (in_dim, in_dim, 256, 256, 256, 256)]
+        uniform = [[2 * torch.rand(heads, *shape, generator=g) - 1 for shape in shapes] for g in generators]
+        self.layers = nn.ParameterList(bound * torch.cat(u) for bound, u in zip(bounds, zip(*uniform)))
+
+    def forward(self, *inputs):
+        x = torch.cat(inputs, -1)
+        lead = x.shape[:-1] if self.heads == 1 else (len(x), self.heads, x.shape[1])
+        x = x.repeat_interleave(self.heads, 0) if self.heads > 1 else x
+        w1, b1, w2, b2, w3, b3 = self.layers
+        x = torch.baddbmm(b1, x, w1).relu_()
+        x = torch.baddbmm(b2, x, w2).relu_()
+        # matrix products with a single column are slow on CPUs
+        x = torch.baddbmm(b3, x, w3.mT) if w3.shape[1] > 1 else (x * w3).sum(-1, keepdim=True) + b3
+        return x.view(*lead, -1).tanh() if self.tanh else x.view(*lead, -1)
+
+
+class Agent(nn.Module):
+    """Networks, targets, coefficients and normaliser of all members, each given as (seed, lam, nu)."""
+
+    def __init__(self, members, mean, std, act_dim):
+        super().__init__()
+        generators = [torch.Generator().manual_seed(seed) for seed, _, _ in members]
+        self.actor = MLP(generators, len(mean), act_dim, tanh=True)
+        self.qf = MLP(generators, len(mean) + act_dim, 1, heads=2)
+        self.vf = MLP(generators, len(mean), 1)
+        self.actor_target = deepcopy(self.actor).requires_grad_(False)
+        self.qf_target = deepcopy(self.qf).requires_grad_(False)
+        _, lam, nu = torch.tensor(members, dtype=torch.float64).T.float().view(3, -1, 1, 1)
+        state = dict(lam=lam, nu=nu, actor_updates=torch.zeros(()), mean=torch.tensor(mean), std=torch.tensor(std))
+        for name, tensor in state.items():
+            self.register_buffer(name, tensor)
+
+
+def make_optimizers(agent, args):
+    """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would keep a number for ever."""
+    lr, on_gpu = torch.tensor(args.learning_rate, device=args.device), args.device == "cuda"
+    networks = {"vf": agent.vf, "qf": agent.qf, "actor": agent.actor}
+    return {
+        name: torch.optim.Adam(network.parameters(), lr.clone(), fused=True, capturable=on_gpu)
+        for name, network in networks.items()
+    }
+
+
+def value_loss(advantage, args):
+    """Expectile regression, Eq. (15); advantage: min Q'(s, a) - V(s), (M, B, 1) -> loss (M,)."""
+    return (torch.where(advantage > 0, args.expectile, 1 - args.expectile) * advantage**2).mean((1, 2))
+
+
+def update(agent, optimizers, batch, noise, args, update_actor):
+    """One update of all members (Algorithm 1). batch: five tensors (M, B, n); noise (M, B, act_dim); losses (M,).
+
+    Losses are summed over members, so each member's gradient is its own, and a NaN stays with its member.
+    """
+    observations, actions, rewards, next_observations, terminations = batch
+
+    # --- V, the in-sample value, Eq. (15) ---
+    with torch.no_grad():
+        q_data = agent.qf_target(observations, actions).amin(1)
+    vf_loss = value_loss(q_data - agent.vf(observations), args)
+    optimizers["vf"].zero_grad()
+    vf_loss.sum().backward()
+    optimizers["vf"].step()
+
+    # --- Q, mild generalization propagation, Eq. (16); V is the one just updated ---
+    with torch.no_grad():
+        next_actions = (agent.actor_target(next_observations) + noise).clamp(-1, 1)
+        q_next, v_next = agent.qf_target(next_observations, next_actions).amin(1), agent.vf(next_observations)
+        target = rewards + args.gamma * (1 - terminations) * (agent.lam * q_next + (1 - agent.lam) * v_next)
+    qf_loss = (agent.qf(observations, actions) - target.unsqueeze(1)).square().mean((2, 3)).sum(1)
+    optimizers["qf"].zero_grad()
+    qf_loss.sum().backward()
+    optimizers["qf"].step()
+    losses = {"vf_loss": vf_loss, "qf_loss": qf_loss, "q_values": q_data.mean((1, 2))}
+
+    # --- Policy, mild action generalization, Eq. (14), and targets ---
+    if update_actor:
+        with torch.no_grad():
+            advantage = q_data - agent.vf(observations)
+            weight = (args.inverse_temperature * advantage).exp().clamp(max=args.max_weight)
+        policy_actions = agent.actor(observations)
+        q = agent.qf(observations, policy_actions).amin(1)
+        q_scale = args.q_weight / q.detach().abs().mean((1, 2), keepdim=True)
+        actor_loss = (-q_scale * q + agent.nu * weight * (policy_actions - actions) ** 2).mean((1, 2))
+        optimizers["actor"].zero_grad()
+        actor_loss.sum().backward(inputs=list(agent.actor.parameters()))  # spares the gradients of Q's weights
+        # cosine to 0; a tensor, because a CUDA graph would keep a number for ever
+        progress = agent.actor_updates * args.policy_frequency / args.offline_steps
+        optimizers["actor"].param_groups[0]["lr"].copy_(args.learning_rate * (1 + torch.cos(math.pi * progress)) / 2)
+        optimizers["actor"].step()
+        agent.actor_updates += 1
+        targets = [*agent.actor_target.parameters(), *agent.qf_target.parameters()]
+        torch._foreach_lerp_(targets, [*agent.actor.parameters(), *agent.qf.parameters()], args.tau)
+        losses |= {"actor_loss": actor_loss, "weight": weight.mean((1, 2))}
+    return {f"losses/{name}": loss.detach() for name, loss in losses.items()}
+
+
+def make_block_runner(agent, optimizers, rows, widths, generators, args, shared):
+    """Return run_block(step, n, own): the n updates that follow step, without waiting for the GPU -> the last losses.
+
+    rows: transitions (shared + M * online_steps, sum of widths): those all members have, then a region for each,
+    filled up to `own`. A block's row numbers and noise are drawn ahead, each member's from its own generator, so that
+    every mode and any set of neighbours sees the same batches.
+    """
+    shape = (args.log_interval, len(generators), args.batch_size)
+    indices = torch.zeros(shape, dtype=torch.long, device=rows.device)
+    noise = torch.zeros((*shape, widths[1]), device=rows.device)
+    position = torch.zeros(1, dtype=torch.long, device=rows.device)  # in the block; a tensor, as graphs need
+    if args.mode == "compile":  # networks alone: compiling the whole update gave wrong targets with torch 2.13
+        torch._dynamo.config.recompile_limit = 64  # five networks, with and without gradients, share one forward
+        for network in agent.children():
+            network.compile()
+    graphs, losses, warm_up = {}, {}, 2 * args.policy_frequency
+
+    def next_update(update_actor):
+        batch = rows[indices.index_select(0, position)[0]].split(widths, -1)
+        batch_noise = noise.index_select(0, position)[0]
+        position.add_(1)
+        return update(agent, optimizers, batch, batch_noise, args, update_actor)
+
+    def run_block(step, n, own=0):
+        nonlocal warm_up
+        for m, generator in enumerate(generators):
+            options = dict(generator=generator, device=rows.device)
+            drawn = torch.randint(shared + own, (n, args.batch_size), **options)
+            indices[:n, m] = drawn + (drawn >= shared) * (m * args.online_steps)
+            drawn = args.policy_noise * torch.randn((n, args.batch_size, widths[1]), **options)
+            noise[:n, m] = drawn.clamp(-args.noise_clip, args.noise_clip)
+        position.zero_()
+        for number in range(step + 1, step + n + 1):
+            update_actor = number % args.policy_frequency == 0
+            if args.mode != "cudagraph" or warm_up > 0:  # a capture wants Adam's state and the libraries set up
+                warm_up -= 1
+                losses.update(next_update(update_actor))
+                continue
+            if update_actor not in graphs:  # a capture records the kernels without running them
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                    graphs[update_actor] = graph, next_update(update_actor)
+            graphs[update_actor][0].replay()
+            losses.update(graphs[update_actor][1])
+        return losses
+
+    return run_block
+
+
+@torch.no_grad()
+def evaluate(agent, envs, action_space, seeds, alive):
+    """Play one episode in each of M * E environments, all side by side, one policy call a step for all members.
+
+    seeds: ints (M, E); alive: bool (M,), the members that play. Returns (M, E), NaN where a member does not play.
+    """
+    middle, half = action_range(action_space)
+    observations = np.stack([flatten(env.reset(seed=int(seed))[0]) for env, seed in zip(envs, seeds.flat)])
+    running = np.repeat(alive, seeds.shape[1])
+    returns = np.where(running, 0.0, np.nan)
+    while running.any():
+        inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
+        actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
+        actions = (middle + half * actions).astype(action_space.dtype)
+        for i in np.flatnonzero(running):
+            observation, reward, terminated, truncated, _ = envs[i].step(actions[i])
+            observations[i], running[i] = flatten(observation), not (terminated or truncated)
+            returns[i] += reward
+    return returns.reshape(seeds.shape)
+
+
+def write_file(path, content):
+    """Write bytes under another name, then rename: a kill or a full disk leaves the old file as it was."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(run_dirs, results, agent, optimizers, generators, **state):
+    """Write every member's result.json, then one checkpoint of all; state: what else it holds."""
+    for run_dir, result in zip(run_dirs, results):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_file(run_dir / "result.json", json.dumps(result, indent=1).encode())
+    state |= {"made_by": Path(__file__).stem, "args": results[0]["args"], "results": results}
+    state |= {"agent": agent.state_dict(), "optimizers": {k: v.state_dict() for k, v in optimizers.items()}}
+    state["generators"] = [generator.get_state() for generator in generators]
+    state["run_dirs"] = [run_dir.name for run_dir in run_dirs]
+    torch.save(state, buffer := io.BytesIO())
+    write_file(run_dirs[0] / "checkpoint.pt", buffer.getvalue())
+
+
+def load_checkpoint(run, script):
+    """Read the checkpoint of a run folder, which result.json names; nothing in it is executed."""
+    try:
+        path = Path(run) / json.loads((Path(run) / "result.json").read_text())["checkpoint"]
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["made_by"] != script:
+            raise ValueError(f"made by {state['made_by']}.py")
+        return state
+    except OSError as error:
+        fail(f"no checkpoint ({error}): give a run folder that training has printed")
+    except Exception as error:
+        fail(f"the checkpoint of {run} is damaged or not of {script}.py ({str(error)[:80]})")
+
+
+def restore(state, data_mark, agent, optimizers, generators):
+    """Put networks, optimizers and random numbers where the checkpoint left them."""
+    if state["data"] != data_mark:
+        fail(f"the checkpoint belongs to data {state['data']} (id, transitions, columns), here {data_mark}")
+    agent.load_state_dict(state["agent"])
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(agent.mean.device)
+    for generator, generator_state in zip(generators, state["generators"]):
+        generator.set_state(generator_state)
+
+
+def start_runs(args, members, dataset):
+    """Make a new folder for each member; returns the folders and what their result.json begins with."""
+    stem, stamp = f"{args.runs_dir}/{args.env_id.replace('/', '-')}__{args.exp_name}", int(time.time())
+    varied = [f"__lam{lam:g}" * (len(args.lam) > 1) + f"__nu{nu:g}" * (len(args.nu) > 1) for _, lam, nu in members]
+    names = [f"{stem}__{seed}{suffix}__" for (seed, _, _), suffix in zip(members, varied)]
+    while os.path.exists(f"{names[0]}{stamp}"):
+        stamp += 1
+    run_dirs = [Path(f"{name}{stamp}") for name in names]
+    for run_dir in run_dirs:
+        run_dir.mkdir(parents=True)  # fails if another run has just made it
+    git = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"], capture_output=True, text=True)
+    common = {"env_id": args.env_id, "dataset_id": dataset.id, "args": asdict(args), "git_commit": git.stdout[:40]}
+    common["versions"] = {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}
+    common |= {"checkpoint": f"../{run_dirs[0].name}/checkpoint.pt", "diverged_at": None}
+    return run_dirs, [{**common, "seed": seed, "lam": lam, "nu": nu, "evaluations": []} for seed, lam, nu in members]
+
+
+def open_writers(run_dirs, args, step):
+    """A TensorBoard writer for each member, which drops what a killed run wrote after its checkpoint."""
+    writers = [SummaryWriter(str(run_dir), purge_step=step + 1) for run_dir in run_dirs]
+    table = "|param|value|\n|-|-|\n" + "\n".join(f"|{name}|{value}|" for name, value in asdict(args).items())
+    for writer in writers:
+        writer.add_text("hyperparameters", table)
+    return writers
+
+
+def mark_diverged(agent, results, step):
+    """Write NaN and infinity in a member's networks into its results; returns who is alive, bool (M,)."""
+    finite = torch.stack([p.isfinite().view(len(results), -1).all(1) for p in agent.parameters()]).all(0)
+    for result, is_finite in zip(results, finite.tolist()):
+        if not is_finite and result["diverged_at"] is None:
+            result["diverged_at"] = step
+            tqdm.write(f"seed {result['seed']}, lam {result['lam']}, nu {result['nu']} diverged by step {step}: NaN")
+    return np.array([result["diverged_at"] is None for result in results])
+
+
+def log(writers, results, step, losses, charts, returns, low, high, is_maze):
+    """Write every member's scalars; with the returns (M, E) of an evaluation, these too, also into its results."""
+    for m, (writer, result) in enumerate(zip(writers, results)):
+        scalars = {name: loss[m] for name, loss in losses.items()} | charts
+        if returns is not None:
+            mean = float(returns[m].mean())
+            evaluation = {"episodic_return": mean, "normalized_score": 100 * (mean - low) / (high - low)}
+            evaluation |= {
+                "success_rate": mean if is_maze else math.nan,
+                "q_mean": scalars.get("losses/q_values", math.nan),
+            }
+            scalars |= {f"eval/{name}": value for name, value in evaluation.items()}
+            entry = {"step": step, "returns": None if math.isnan(mean) else returns[m].tolist()}
+            entry |= {name: value if math.isfinite(value) else None for name, value in evaluation.items()}
+            result["evaluations"].append(entry)
+        for name, value in scalars.items():
+            if math.isfinite(value):
+                writer.add_scalar(name, value, step)
+
+
+def relax(agent, members, t, args):
+    """Set lam and nu of all members for online step t = 1, 2, ... (Section 5.4)."""
+    share = args.decay ** (t // args.decay_interval)  # of the way that is left
+    for m, (_, lam, nu) in enumerate(members):
+        lam_end = max(lam, 0.5) if args.lam_end is None else args.lam_end
+        nu_end = nu / 100 if args.nu_end is None else args.nu_end
+        agent.lam[m] = lam_end - (lam_end - lam) * share
+        agent.nu[m] = nu_end + (nu - nu_end) * share
+
+
+def allocate(size, width, device):
+    """An empty buffer of transitions, float32 (size, width), if the memory holds it."""
+    n_bytes = 4 * size * width
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if device == "cuda":
+        memory = torch.cuda.mem_get_info()[0]
+    if n_bytes > memory:
+        fail(f"a buffer of {size:,} transitions takes {n_bytes:,} bytes of {memory:,}: fewer members or --online-steps")
+    return torch.zeros(size, width, device=device)
+
+
+def start_episode(player, episode):
+    """Reset a member's environment for its episode 0, 1, ...; players are kept so that a resume can replay this one."""
+    seed = int(np.random.SeedSequence((player["seed"], 1, episode)).generate_state(1)[0])
+    observation = flatten(player["env"].reset(seed=seed)[0])
+    player.update(episode=episode, actions=[], episodic_return=0.0, observation=observation)
+
+
+def act(player, action):
+    """Step a member's environment; returns next observation, reward, termination and whether the episode is over."""
+    observation, reward, terminated, truncated, _ = player["env"].step(action)
+    player["actions"].append(action)
+    player["observation"] = flatten(observation)
+    player["episodic_return"] += float(reward)
+    return player["observation"], reward, terminated, terminated or truncated
+
+
+def replay_episode(player, saved):
+    """Bring a new environment to where the checkpoint left the old one: the same actions after the same reset."""
+    start_episode(player, saved["episode"])
+    for action in saved["actions"].numpy():
+        act(player, action)
+    if not np.array_equal(player["observation"], saved["observation"].numpy()):
+        print(f"seed {player['seed']}: its environment does not repeat itself, so a new episode begins")
+        start_episode(player, saved["episode"] + 1)
+
+
+@torch.no_grad()
+def interact(agent, players, action_space, generators, is_maze, is_random, alive, args):
+    """One step of every living member in its own environment, one policy call for all.
+
+    Returns transitions as the buffer holds them, float32 (M, columns), and the returns of ended episodes, (M,), or NaN.
+    """
+    device, (middle, half) = agent.mean.device, action_range(action_space)
+    raw = np.stack([player["observation"] for player in players])
+    observations = (torch.from_numpy(raw).to(device) - agent.mean) / agent.std
+    policy_actions = agent.actor(observations.unsqueeze(1)).squeeze(1)
+    shape = policy_actions.shape[1:]
+    if is_random:
+        actions = torch.stack([2 * torch.rand(shape, generator=g, device=device) - 1 for g in generators])
+    else:
+        noise = torch.stack([torch.randn(shape, generator=g, device=device) for g in generators])
+        actions = (policy_actions + args.exploration_noise * noise).clamp(-1, 1)
+    env_actions = (middle + half * actions.cpu().numpy()).astype(action_space.dtype)
+    next_raw, outcomes = raw.copy(), np.zeros((len(players), 2), np.float32)
+    returns = np.full(len(players), np.nan)
+    for m in np.flatnonzero(alive):
+        next_raw[m], reward, terminated, is_over = act(players[m], env_actions[m])
+        outcomes[m] = reward - is_maze, terminated  # mazes: 0 at the goal, else -1; a truncation is no termination
+        if is_over:
+            returns[m] = players[m]["episodic_return"]
+            start_episode(players[m], players[m]["episode"] + 1)
+    rewards, terminations = torch.from_numpy(outcomes).to(device).split(1, -1)
+    next_observations = (torch.from_numpy(next_raw).to(device) - agent.mean) / agent.std
+    return torch.cat([observations, actions, rewards, next_observations, terminations], -1), returns
+
+
+def train(args, state=None):
+    """Train all members, offline and then online, or on from a checkpoint; returns their run folders.
+
+    state: a checkpoint of this script, or one of dmg_offline.py, from which the online phase starts.
+    """
+    dataset = open_environment(args)
+    args, family = resolve_args(args, dataset)
+    members = list(itertools.product(args.seed, args.lam, args.nu))
+    torch.set_float32_matmul_precision(args.matmul_precision)
+    if args.device == "cuda":
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
+
+    # --- Data and buffer ---
+    is_maze, is_new = family in ("antmaze", "pointmaze"), state is None or state["made_by"] != Path(__file__).stem
+    try:
+        envs = [make_env(dataset, is_maze) for _ in range(len(members) * args.eval_episodes)]
+        players = [{"env": make_env(dataset, is_maze), "seed": seed} for seed, _, _ in members]
+    except Exception as error:
+        fail(f"cannot make the environment of {dataset.id} ({error!r})")
+    low, high = reference_returns(dataset, is_maze)
+    if args.offline_steps or args.checkpoint:
+        goal = players[0]["env"].unwrapped.maze.unique_goal_locations[0] if is_maze else None
+        rows, widths, returns = load_transitions(dataset, goal)
+        mean, std = normalize(rows, widths, args.normalize_observations)
+        scores = 100 * (returns - low) / (high - low)
+        print(f"normalized score of the data's episodes: mean {scores.mean():.1f}, best {scores.max():.1f}")
+    else:
+        start_episode(players[0], 0)
+        obs_dim, act_dim = len(players[0]["observation"]), dataset.action_space.shape[0]
+        widths, mean, std = (
+            [obs_dim, act_dim, 1, obs_dim, 1],
+            np.zeros(obs_dim, np.float32),
+            np.ones(obs_dim, np.float32),
+        )
+        rows = np.zeros((0, sum(widths)), np.float32)
+        print("from scratch: an empty buffer, observations as they are")
+    data_mark, shared = [dataset.id, *rows.shape], len(rows)
+    buffer = allocate(shared + len(members) * args.online_steps, sum(widths), args.device)
+    buffer[:shared] = torch.from_numpy(rows)
+    own_rows = buffer[shared:].view(len(members), args.online_steps, -1)
+    print(f"buffer: {4 * buffer.numel():,} bytes; the checkpoint grows to {4 * own_rows.numel():,} bytes and networks")
+
+    # --- Agent and results, new or as the checkpoint left them; step 0 is the first online one ---
+    agent = Agent(members, mean, std, widths[1]).to(args.device)
+    optimizers = make_optimizers(agent, args)
+    generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
+    step = 0 if args.checkpoint else -args.offline_steps
+    first_step = step
+    if state is not None:
+        restore(state, data_mark, agent, optimizers, generators)
+    if is_new:
+        run_dirs, results = start_runs(args, members, dataset)
+        for player in players:
+            start_episode(player, 0)
+    else:
+        step, results, run_dirs = state["step"], state["results"], [Path(args.runs_dir) / n for n in state["run_dirs"]]
+        own_rows[:, : max(step, 0)] = state["own_rows"].to(args.device)
+        for player, saved in zip(players, state["players"]):
+            replay_episode(player, saved)
+    kept = run_dirs, results, agent, optimizers, generators
+
+    def online_state():
+        saved = [{"episode": player["episode"]} for player in players]
+        for player, entry in zip(players, saved):
+            entry |= {name: torch.from_numpy(np.array(player[name])) for name in ("actions", "observation")}
+        return {"own_rows": own_rows[:, : max(step, 0)].clone(), "players": saved}
+
+    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
+    print(f"{len(members)} member(s) on {args.device}, {args.mode}: {' '.join(map(str, run_dirs))}")
+    save_checkpoint(*kept, data=data_mark, step=step, **online_state())  # a folder that cannot be written shows now
+    writers = open_writers(run_dirs, args, step)
+    run_offline = make_block_runner(agent, optimizers, buffer, widths, generators, args, shared)
+    # a cosine without end: online the learning rate is constant
+    online_args = replace(args, gamma=args.online_gamma, offline_steps=math.inf)
+    run_online = make_block_runner(agent, optimizers, buffer, widths, generators, online_args, shared)
+    bar = tqdm(total=args.online_steps - first_step, initial=step - first_step, unit=" steps", smoothing=0.05)
+    first_step, seconds, alive = step, 0.0, mark_diverged(agent, results, step)
+    is_first, losses = is_new and step == 0, {}  # the offline score is the first point
+    while is_first or (step < args.online_steps and alive.any()):
+        began = time.perf_counter()
+        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
+        n = 0 if is_first else min(*ends, 0 if step < 0 else args.online_steps) - step
+        if step < 0:
+            losses = run_offline(step, n)
+        for t in range(step + 1, step + n + 1) if step >= 0 else ():
+            is_random = t <= args.learning_starts
+            own_rows[:, t - 1], returns = interact(
+                agent, players, dataset.action_space, generators, is_maze, is_random, alive, args
+            )
+            relax(agent, members, t, args)
+            if not is_random:
+                losses = run_online(t - 1, 1, t)
+            for m in np.flatnonzero(~np.isnan(returns)):
+                writers[m].add_scalar("charts/episodic_return", returns[m], t)
+        scalars = {name: loss.tolist() for name, loss in losses.items()}  # waits for the GPU
+        step, seconds = step + n, seconds + time.perf_counter() - began
+        bar.update(n)
+        alive, returns = mark_diverged(agent, results, step), None
+        charts = {"charts/SPS": (step - first_step) / seconds}
+        charts["charts/learning_rate"] = float(optimizers["actor"].param_groups[0]["lr"])
+        scalars |= {"charts/lam": agent.lam.flatten().tolist(), "charts/nu": agent.nu.flatten().tolist()}
+        if step % args.eval_interval == 0 or step == args.online_steps or not alive.any():
+            seeds = [np.random.SeedSequence((m[0], step % 2**32)).generate_state(args.eval_episodes) for m in members]
+            returns = np.full((len(members), 1), np.nan)
+            if args.eval_episodes:
+                returns = evaluate(agent, envs, dataset.action_space, np.stack(seeds), alive)
+        for result in results:
+            result["updates_per_second"] = charts["charts/SPS"]
+        log(writers, results, step, scalars, charts, returns, low, high, is_maze)
+        if returns is not None:
+            save_checkpoint(*kept, data=data_mark, step=step, **online_state())
+            scores = [result["evaluations"][-1]["normalized_score"] for result in results]
+            bar.set_postfix_str("score " + " ".join("-" if score is None else f"{score:.1f}" for score in scores))
+        is_first = False
+    bar.close()
+    for writer, run_dir, result in zip(writers, run_dirs, results):
+        writer.close()
+        last = result["evaluations"][-1]
+        print(f"{run_dir}: last return {last['episodic_return']}, normalized score {last['normalized_score']}")
+    return run_dirs
+
+
+def main():
+    args, state = tyro.cli(Args, description=__doc__), None
+    if args.resume is not None:
+        state = load_checkpoint(args.resume, Path(__file__).stem)
+        saved = replace(Args(**state["args"]), resume=args.resume, runs_dir=str(Path(args.resume).resolve().parent))
+        args = tyro.cli(Args, default=saved, description=__doc__)
+        if replace(args, mode=saved.mode) != saved:
+            fail("--resume takes its arguments from the checkpoint: give no others, but for --mode")
+    elif args.checkpoint is not None:
+        state = load_checkpoint(args.checkpoint, "dmg_offline")
+        free = ("exp_name", "runs_dir", "resume", "device", "mode", "matmul_precision", "log_interval")
+        free += ("eval_interval", "eval_episodes")
+        saved = {name: value for name, value in state["args"].items() if name not in free}
+        args = tyro.cli(Args, default=Args(**saved), description=__doc__)
+        conflicts = [f"{name} {value}" for name, value in saved.items() if getattr(args, name) != value]
+        if conflicts:
+            fail(f"the checkpoint was trained with {', '.join(conflicts)}: leave that out")
+    try:
+        train(args, state)
+    except OSError as error:
+        fail(f"cannot write ({error}): make room or choose another --runs-dir; what was written before is intact, and "
+             "--resume with a run folder goes on from its last checkpoint")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

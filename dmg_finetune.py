@@ -26,6 +26,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -134,6 +135,7 @@ def resolve_args(args, dataset):
     if args.learning_starts is None:
         args = replace(args, learning_starts=0 if args.offline_steps or args.checkpoint else 25_000)
     counts = (args.batch_size, args.policy_frequency, args.log_interval, args.eval_interval, args.online_steps)
+    counts += (args.decay_interval,)
     from_scratch = not args.offline_steps and args.checkpoint is None
     problems = {
         "--seed needs one or more different numbers": not args.seed or len(set(args.seed)) < len(args.seed),
@@ -157,8 +159,13 @@ def open_environment(args):
     """The data set, or for a run from scratch whatever has its environment: a Gymnasium id will do."""
     if args.offline_steps != 0 or args.env_id not in gym.registry:
         return open_dataset(args.env_id)
-    env = gym.make(args.env_id)
+    try:
+        env = gym.make(args.env_id)
+    except Exception as error:
+        fail(f"cannot make the environment {args.env_id} ({error!r})")
     spaces = dict(observation_space=env.observation_space, action_space=env.action_space)
+    if not all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in spaces.values()):
+        fail(f"{args.env_id}: observations and actions must be vectors of real numbers, not {spaces}")
     storage, make = SimpleNamespace(metadata={}), lambda eval_env: gym.make(args.env_id)
     return SimpleNamespace(id=args.env_id, env_spec=env.spec, storage=storage, recover_environment=make, **spaces)
 
@@ -441,14 +448,21 @@ def evaluate(agent, envs, action_space, seeds, alive):
     observations = np.stack([flatten(env.reset(seed=int(seed))[0]) for env, seed in zip(envs, seeds.flat)])
     running = np.repeat(alive, seeds.shape[1])
     returns = np.where(running, 0.0, np.nan)
-    while running.any():
-        inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
-        actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
-        actions = (middle + half * actions).astype(action_space.dtype)
-        for i in np.flatnonzero(running):
+
+    def step(indices):
+        for i in indices:
             observation, reward, terminated, truncated, _ = envs[i].step(actions[i])
             observations[i], running[i] = flatten(observation), not (terminated or truncated)
             returns[i] += reward
+
+    # MuJoCo frees Python's lock while it computes: that pays for the ant, lighter bodies lose more by the switching
+    threads = os.cpu_count() if hasattr(envs[0].unwrapped, "ant_env") else 1
+    with ThreadPoolExecutor(threads) as pool:
+        while running.any():
+            inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
+            actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
+            actions = (middle + half * actions).astype(action_space.dtype)
+            list(pool.map(step, np.array_split(np.flatnonzero(running), threads)))
     return returns.reshape(seeds.shape)
 
 
@@ -571,8 +585,7 @@ def allocate(size, width, device):
     """An empty buffer of transitions, float32 (size, width), if the memory holds it."""
     n_bytes = 4 * size * width
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if device == "cuda":
-        memory = torch.cuda.mem_get_info()[0]
+    memory = torch.cuda.mem_get_info()[0] if device == "cuda" else memory
     if n_bytes > memory:
         fail(f"a buffer of {size:,} transitions takes {n_bytes:,} bytes of {memory:,}: fewer members or --online-steps")
     return torch.zeros(size, width, device=device)
@@ -596,17 +609,17 @@ def act(player, action):
 
 def replay_episode(player, saved):
     """Bring a new environment to where the checkpoint left the old one: the same actions after the same reset."""
-    start_episode(player, saved["episode"])
+    start_episode(player, int(saved["episode"]))
     for action in saved["actions"].numpy():
         act(player, action)
     if not np.array_equal(player["observation"], saved["observation"].numpy()):
         print(f"seed {player['seed']}: its environment does not repeat itself, so a new episode begins")
-        start_episode(player, saved["episode"] + 1)
+        start_episode(player, int(saved["episode"]) + 1)
 
 
 @torch.no_grad()
-def interact(agent, players, action_space, generators, is_maze, is_random, alive, args):
-    """One step of every living member in its own environment, one policy call for all.
+def interact(agent, players, action_space, generators, is_maze, t, alive, args):
+    """Online step t of every living member in its own environment, one policy call for all.
 
     Returns transitions as the buffer holds them, float32 (M, columns), and the returns of ended episodes, (M,), or NaN.
     """
@@ -615,7 +628,7 @@ def interact(agent, players, action_space, generators, is_maze, is_random, alive
     observations = (torch.from_numpy(raw).to(device) - agent.mean) / agent.std
     policy_actions = agent.actor(observations.unsqueeze(1)).squeeze(1)
     shape = policy_actions.shape[1:]
-    if is_random:
+    if t <= args.learning_starts:
         actions = torch.stack([2 * torch.rand(shape, generator=g, device=device) - 1 for g in generators])
     else:
         noise = torch.stack([torch.randn(shape, generator=g, device=device) for g in generators])
@@ -623,7 +636,7 @@ def interact(agent, players, action_space, generators, is_maze, is_random, alive
     env_actions = (middle + half * actions.cpu().numpy()).astype(action_space.dtype)
     next_raw, outcomes = raw.copy(), np.zeros((len(players), 2), np.float32)
     returns = np.full(len(players), np.nan)
-    for m in np.flatnonzero(alive):
+    for m in np.flatnonzero(alive & np.isfinite(env_actions).all(1)):  # a NaN policy may not have been noticed yet
         next_raw[m], reward, terminated, is_over = act(players[m], env_actions[m])
         outcomes[m] = reward - is_maze, terminated  # mazes: 0 at the goal, else -1; a truncation is no termination
         if is_over:
@@ -653,23 +666,20 @@ def train(args, state=None):
         players = [{"env": make_env(dataset, is_maze), "seed": seed} for seed, _, _ in members]
     except Exception as error:
         fail(f"cannot make the environment of {dataset.id} ({error!r})")
+    for player in players:
+        start_episode(player, 0)
     low, high = reference_returns(dataset, is_maze)
     if args.offline_steps or args.checkpoint:
         goal = players[0]["env"].unwrapped.maze.unique_goal_locations[0] if is_maze else None
         rows, widths, returns = load_transitions(dataset, goal)
-        mean, std = normalize(rows, widths, args.normalize_observations)
         scores = 100 * (returns - low) / (high - low)
         print(f"normalized score of the data's episodes: mean {scores.mean():.1f}, best {scores.max():.1f}")
     else:
-        start_episode(players[0], 0)
         obs_dim, act_dim = len(players[0]["observation"]), dataset.action_space.shape[0]
-        widths, mean, std = (
-            [obs_dim, act_dim, 1, obs_dim, 1],
-            np.zeros(obs_dim, np.float32),
-            np.ones(obs_dim, np.float32),
-        )
+        widths = [obs_dim, act_dim, 1, obs_dim, 1]
         rows = np.zeros((0, sum(widths)), np.float32)
         print("from scratch: an empty buffer, observations as they are")
+    mean, std = normalize(rows, widths, args.normalize_observations and len(rows))
     data_mark, shared = [dataset.id, *rows.shape], len(rows)
     buffer = allocate(shared + len(members) * args.online_steps, sum(widths), args.device)
     buffer[:shared] = torch.from_numpy(rows)
@@ -686,8 +696,6 @@ def train(args, state=None):
         restore(state, data_mark, agent, optimizers, generators)
     if is_new:
         run_dirs, results = start_runs(args, members, dataset)
-        for player in players:
-            start_episode(player, 0)
     else:
         step, results, run_dirs = state["step"], state["results"], [Path(args.runs_dir) / n for n in state["run_dirs"]]
         own_rows[:, : max(step, 0)] = state["own_rows"].to(args.device)
@@ -696,9 +704,8 @@ def train(args, state=None):
     kept = run_dirs, results, agent, optimizers, generators
 
     def online_state():
-        saved = [{"episode": player["episode"]} for player in players]
-        for player, entry in zip(players, saved):
-            entry |= {name: torch.from_numpy(np.array(player[name])) for name in ("actions", "observation")}
+        names = ("episode", "actions", "observation")
+        saved = [{name: torch.from_numpy(np.array(player[name])) for name in names} for player in players]
         return {"own_rows": own_rows[:, : max(step, 0)].clone(), "players": saved}
 
     # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
@@ -711,20 +718,21 @@ def train(args, state=None):
     run_online = make_block_runner(agent, optimizers, buffer, widths, generators, online_args, shared)
     bar = tqdm(total=args.online_steps - first_step, initial=step - first_step, unit=" steps", smoothing=0.05)
     first_step, seconds, alive = step, 0.0, mark_diverged(agent, results, step)
-    is_first, losses = is_new and step == 0, {}  # the offline score is the first point
+    is_first, losses = step == 0 and not results[0]["evaluations"], {}  # the offline score is the first point
     while is_first or (step < args.online_steps and alive.any()):
         began = time.perf_counter()
-        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
-        n = 0 if is_first else min(*ends, 0 if step < 0 else args.online_steps) - step
+        phase, end = (-args.offline_steps, 0) if step < 0 else (0, args.online_steps)
+        ends = [phase + ((step - phase) // i + 1) * i for i in (args.log_interval, args.eval_interval)]
+        n = 0 if is_first else min(*ends, end) - step
         if step < 0:
-            losses = run_offline(step, n)
+            losses = run_offline(step - phase, n)  # numbered from 0, as in dmg_offline.py
         for t in range(step + 1, step + n + 1) if step >= 0 else ():
-            is_random = t <= args.learning_starts
             own_rows[:, t - 1], returns = interact(
-                agent, players, dataset.action_space, generators, is_maze, is_random, alive, args
+                agent, players, dataset.action_space, generators, is_maze, t, alive, args
             )
-            relax(agent, members, t, args)
-            if not is_random:
+            if t % args.decay_interval == 0:
+                relax(agent, members, t, args)
+            if t > args.learning_starts:
                 losses = run_online(t - 1, 1, t)
             for m in np.flatnonzero(~np.isnan(returns)):
                 writers[m].add_scalar("charts/episodic_return", returns[m], t)
@@ -735,7 +743,7 @@ def train(args, state=None):
         charts = {"charts/SPS": (step - first_step) / seconds}
         charts["charts/learning_rate"] = float(optimizers["actor"].param_groups[0]["lr"])
         scalars |= {"charts/lam": agent.lam.flatten().tolist(), "charts/nu": agent.nu.flatten().tolist()}
-        if step % args.eval_interval == 0 or step == args.online_steps or not alive.any():
+        if (step - phase) % args.eval_interval == 0 or step == end or not alive.any():
             seeds = [np.random.SeedSequence((m[0], step % 2**32)).generate_state(args.eval_episodes) for m in members]
             returns = np.full((len(members), 1), np.nan)
             if args.eval_episodes:

@@ -35,7 +35,7 @@ class Args:
     """numbers of members"""
     modes: tuple[str, ...] = ("eager", "compile", "cudagraph") if torch.cuda.is_available() else ("eager", "compile")
     """modes of the updates"""
-    precisions: tuple[str, ...] = ("highest", "medium")
+    precisions: tuple[str, ...] = ("highest", "high", "medium")
     """precisions of float32 matrix products"""
     rounds: int = 5
     """rounds; each times every variant once"""
@@ -138,13 +138,10 @@ def ours(script, rows, members, mode):
     args = replace(module.Args(), **preset, mode=mode, log_interval=100, device=rows.device.type)
     mean = np.zeros(WIDTHS[0], np.float32)
     agent = module.Agent([(seed, 0.25, 0.1) for seed in range(members)], mean, mean + 1, WIDTHS[1]).to(rows.device)
-    lr = torch.tensor(3e-4, device=rows.device)
-    optimizers = {
-        name: torch.optim.Adam(getattr(agent, name).parameters(), lr.clone(), fused=True, capturable=rows.is_cuda)
-        for name in ("vf", "qf", "actor")
-    }
+    optimizers = module.make_optimizers(agent, args)
     generators = [torch.Generator(rows.device).manual_seed(seed) for seed in range(members)]
-    run_block = module.make_block_runner(agent, optimizers, rows, WIDTHS, generators, args)
+    shared = (len(rows),) if script == "dmg_finetune" else ()  # its buffer goes on with the members' own transitions
+    run_block = module.make_block_runner(agent, optimizers, rows, WIDTHS, generators, args, *shared)
     step = 0
 
     def run(n):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import dmg_offline as dmg
 
@@ -24,11 +25,7 @@ def transitions(rows=200, seed=0):
 
 def make(members=((1, 0.25, 0.1),), args=ARGS):
     agent = dmg.Agent(list(members), np.zeros(OBS, np.float32), np.ones(OBS, np.float32), ACT)
-    optimizers = {
-        name: torch.optim.Adam(getattr(agent, name).parameters(), torch.tensor(args.learning_rate), fused=True)
-        for name in ("vf", "qf", "actor")
-    }
-    return agent, optimizers
+    return agent, dmg.make_optimizers(agent, args)
 
 
 def batch_of(members=1, seed=0):
@@ -336,6 +333,50 @@ def test_batches_do_not_depend_on_the_neighbours():
     assert not torch.equal(alone[0][0], alone[0][1])
 
 
+def test_an_update_asks_nothing_of_the_host():
+    """Tensors without values: reading one, as .item() or an if would, raises. So a GPU is never waited for."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        agent, optimizers = make([(1, 0.25, 0.1), (2, 0.5, 0.1)])
+        for update_actor in (False, True):
+            batch = [torch.zeros(2, BATCH, n) for n in (OBS, ACT, 1, OBS, 1)]
+            losses = dmg.update(agent, optimizers, batch, torch.zeros(2, BATCH, ACT), ARGS, update_actor)
+        with pytest.raises(DataDependentOutputException):
+            losses["losses/vf_loss"].tolist()
+
+
+def test_updates_work_in_place():
+    """A CUDA graph goes on with the memory it was captured with: nothing that lasts may move."""
+
+    def addresses():
+        state = [t for optimizer in optimizers.values() for s in optimizer.state.values() for t in s.values()]
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers.values()]
+        return [t.data_ptr() for t in (*agent.state_dict().values(), *state, *rates)]
+
+    agent, optimizers = make()
+    run_block = dmg.make_block_runner(agent, optimizers, *transitions(), [torch.Generator().manual_seed(1)], ARGS)
+    run_block(0, 4)  # Adam makes its state in the first update
+    before, values = addresses(), [t.clone() for t in agent.state_dict().values()]
+    run_block(4, 6)
+    assert addresses() == before
+    assert not all(torch.equal(old, new) for old, new in zip(values, agent.state_dict().values(), strict=True))
+
+
+def test_lower_precision_changes_the_losses_little():
+    """bfloat16 products (8 bits of mantissa) where the machine has them; on others medium is the same as highest."""
+    ends = {}
+    try:
+        for precision in ("highest", "medium"):
+            torch.set_float32_matmul_precision(precision)
+            agent, optimizers = make()
+            rows, widths = transitions()
+            runner = dmg.make_block_runner(agent, optimizers, rows, widths, [torch.Generator().manual_seed(1)], ARGS)
+            ends[precision] = {name: loss.item() for name, loss in runner(0, 10).items()}
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for name, loss in ends["highest"].items():
+        assert ends["medium"][name] == pytest.approx(loss, rel=0.03, abs=0.01), name
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_cuda_graph_ends_where_eager_updates_end():
     """Also that the schedule goes on inside the graph: both end at the same learning rate."""
@@ -346,12 +387,7 @@ def test_a_cuda_graph_ends_where_eager_updates_end():
         agent = dmg.Agent(
             [(1, 0.25, 0.1), (2, 0.5, 0.1)], np.zeros(OBS, np.float32), np.ones(OBS, np.float32), ACT
         ).cuda()
-        optimizers = {
-            name: torch.optim.Adam(
-                getattr(agent, name).parameters(), torch.tensor(3e-4, device="cuda"), fused=True, capturable=True
-            )
-            for name in ("vf", "qf", "actor")
-        }
+        optimizers = dmg.make_optimizers(agent, args)
         rows, widths = transitions()
         generators = [torch.Generator("cuda").manual_seed(seed) for seed in (1, 2)]
         run_block = dmg.make_block_runner(agent, optimizers, rows.cuda(), widths, generators, args)

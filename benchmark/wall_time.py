@@ -112,7 +112,7 @@ def main():
             speed = speed or one
     cores = os.cpu_count()
     print(
-        f"\n| data | transitions | iterate | load | env step, 1 core | {cores} cores | evaluation's share, before | now |"
+        f"\n| data | transitions | iterate | load | step, 1 core | {cores} cores | evaluation, 1 core | {cores} cores |"
     )
     print("|-|-|-|-|-|-|-|-|")
     for env_id in args.env_ids:

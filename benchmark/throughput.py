@@ -146,9 +146,10 @@ def ours(script, rows, members, mode):
 
     def run(n):
         nonlocal step
-        for _ in range(0, n, 100):
-            run_block(step, min(n, 100))
-            step += min(n, 100)
+        for done in range(0, n, 100):
+            block = min(n - done, 100)
+            run_block(step, block)
+            step += block
 
     return run
 

@@ -774,6 +774,8 @@ def main():
             fail("--resume takes its arguments from the checkpoint: give no others, but for --mode")
     elif args.checkpoint is not None:
         state = load_checkpoint(args.checkpoint, "dmg_offline")
+        if state["step"] < state["args"]["offline_steps"]:
+            print(f"that run is not finished: {state['step']:,} of {state['args']['offline_steps']:,} updates")
         free = ("exp_name", "runs_dir", "resume", "device", "mode", "matmul_precision", "log_interval")
         free += ("eval_interval", "eval_episodes")
         saved = {name: value for name, value in state["args"].items() if name not in free}

@@ -426,13 +426,15 @@ def evaluate(agent, envs, action_space, seeds, alive):
             returns[i] += reward
 
     # MuJoCo frees Python's lock while it computes: that pays for the ant, lighter bodies lose more by the switching
-    threads = os.cpu_count() if hasattr(envs[0].unwrapped, "ant_env") else 1
+    threads, torch_threads = os.cpu_count() if hasattr(envs[0].unwrapped, "ant_env") else 1, torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else torch_threads)  # PyTorch's would wait actively and take the cores
     with ThreadPoolExecutor(threads) as pool:
         while running.any():
             inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
             actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
             actions = (middle + half * actions).astype(action_space.dtype)
             list(pool.map(step, np.array_split(np.flatnonzero(running), threads)))
+    torch.set_num_threads(torch_threads)
     return returns.reshape(seeds.shape)
 
 

@@ -65,9 +65,11 @@ def evaluation(dataset, envs, widths, cores):
 
     for env in envs:
         counted(env, type(env).step.__get__(env))
+    play = (agent, envs, dataset.action_space, np.arange(len(envs))[None], np.array([True]))
     with mock.patch.object(os, "cpu_count", lambda: cores):
-        began = time.perf_counter()
-        dmg.evaluate(agent, envs, dataset.action_space, np.arange(len(envs))[None], np.array([True]))
+        dmg.evaluate(*play)
+        steps, began = 0, time.perf_counter()
+        dmg.evaluate(*play)
     return (time.perf_counter() - began) / steps
 
 

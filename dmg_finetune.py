@@ -17,18 +17,22 @@ d = decay^(t // decay_interval), lam = lam_end - (lam_end - lam_0) d and nu = nu
 Steps are counted from the first online one: those of the offline phase are negative.
 """
 
+import contextlib
 import difflib
 import io
 import itertools
 import json
 import math
+import multiprocessing
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -146,6 +150,7 @@ def resolve_args(args, dataset):
         "--lam-end must lie in [0, 1], --decay too": not 0 <= (args.lam_end or 0) <= 1 or not 0 <= args.decay <= 1,
         "--nu-end must be 0 or more": (args.nu_end or 0) < 0,
         "an empty buffer needs --learning-starts of 1 or more": from_scratch and args.learning_starts < 1,
+        "--expectile must lie in (0, 1]": not 0 < args.expectile <= 1,
         "torch sees no GPU: leave out --device": device == "cuda" and not torch.cuda.is_available(),
         "--mode cudagraph needs a GPU: leave it out": mode == "cudagraph" and device == "cpu",
     }
@@ -166,8 +171,13 @@ def open_environment(args):
     spaces = dict(observation_space=env.observation_space, action_space=env.action_space)
     if not all(isinstance(space, gym.spaces.Box) and len(space.shape) == 1 for space in spaces.values()):
         fail(f"{args.env_id}: observations and actions must be vectors of real numbers, not {spaces}")
-    storage, make = SimpleNamespace(metadata={}), lambda eval_env: gym.make(args.env_id)
+    storage, make = SimpleNamespace(metadata={}), partial(make_by_id, args.env_id)
     return SimpleNamespace(id=args.env_id, env_spec=env.spec, storage=storage, recover_environment=make, **spaces)
+
+
+def make_by_id(env_id, eval_env):
+    """Stands in for a data set's recover_environment."""
+    return gym.make(env_id)
 
 
 def open_dataset(env_id):
@@ -302,10 +312,12 @@ class MLP(nn.Module):
         lead = x.shape[:-1] if self.heads == 1 else (len(x), self.heads, x.shape[1])
         x = x.repeat_interleave(self.heads, 0) if self.heads > 1 else x
         w1, b1, w2, b2, w3, b3 = self.layers
-        x = torch.baddbmm(b1, x, w1).relu_()
-        x = torch.baddbmm(b2, x, w2).relu_()
+        # PyTorch's own "medium" gains little on a CPU; the last layer stays float32, so that outputs are not rounded
+        with torch.autocast("cpu", torch.bfloat16, torch.get_float32_matmul_precision() == "medium"):
+            x = torch.baddbmm(b1, x, w1).relu_()
+            x = torch.baddbmm(b2, x, w2).relu_()
         # matrix products with a single column are slow on CPUs
-        x = torch.baddbmm(b3, x, w3.mT) if w3.shape[1] > 1 else (x * w3).sum(-1, keepdim=True) + b3
+        x = torch.baddbmm(b3, x.float(), w3.mT) if w3.shape[1] > 1 else (x * w3).sum(-1, keepdim=True) + b3
         return x.view(*lead, -1).tanh() if self.tanh else x.view(*lead, -1)
 
 
@@ -439,33 +451,68 @@ def make_block_runner(agent, optimizers, rows, widths, generators, args, shared)
 
 
 @torch.no_grad()
-def evaluate(agent, envs, action_space, seeds, alive):
-    """Play one episode in each of M * E environments, all side by side, one policy call a step for all members.
+def play(agent, envs, action_space, seeds, alive):
+    """Play one episode for each of the seeds (M, E), all side by side, one policy call a step for all members.
 
-    seeds: ints (M, E); alive: bool (M,), the members that play. Returns (M, E), NaN where a member does not play.
+    agent: needs actor, mean and std; envs: M * E of them; alive: bool (M,), the members that play. Returns (M, E), NaN
+    where a member does not play.
     """
     middle, half = action_range(action_space)
     observations = np.stack([flatten(env.reset(seed=int(seed))[0]) for env, seed in zip(envs, seeds.flat)])
     running = np.repeat(alive, seeds.shape[1])
     returns = np.where(running, 0.0, np.nan)
-
-    def step(indices):
-        for i in indices:
+    while running.any():
+        inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
+        actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
+        actions = (middle + half * actions).astype(action_space.dtype)
+        for i in np.flatnonzero(running):
             observation, reward, terminated, truncated, _ = envs[i].step(actions[i])
             observations[i], running[i] = flatten(observation), not (terminated or truncated)
             returns[i] += reward
-
-    # MuJoCo frees Python's lock while it computes: that pays for the ant, lighter bodies lose more by the switching
-    threads, torch_threads = os.cpu_count() if hasattr(envs[0].unwrapped, "ant_env") else 1, torch.get_num_threads()
-    torch.set_num_threads(1 if threads > 1 else torch_threads)  # PyTorch's would wait actively and take the cores
-    with ThreadPoolExecutor(threads) as pool:
-        while running.any():
-            inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
-            actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
-            actions = (middle + half * actions).astype(action_space.dtype)
-            list(pool.map(step, np.array_split(np.flatnonzero(running), threads)))
-    torch.set_num_threads(torch_threads)
     return returns.reshape(seeds.shape)
+
+
+def serve(pipe, dataset, is_maze):
+    """What an evaluation process does: play with the policies that come, until the other end of the pipe is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the training process; this one follows it
+    torch.set_num_threads(1)
+    envs = []
+    try:
+        while True:
+            policy, seeds, alive = pickle.loads(pipe.recv_bytes())
+            with contextlib.redirect_stderr(io.StringIO()):  # the training process has shown the libraries' warnings
+                envs += [make_env(dataset, is_maze) for _ in range(seeds.size - len(envs))]
+            pipe.send(play(policy, envs, dataset.action_space, seeds, alive))
+    except (EOFError, BrokenPipeError):
+        pass
+
+
+def start_workers(dataset, is_maze, episodes):
+    """Start a process for evaluation on each of PyTorch's cores (OMP_NUM_THREADS); returns the pipes to them."""
+    count = min(torch.get_num_threads(), episodes, 16)
+    if episodes < 10 or count == 1:
+        return []  # few episodes do not repay the seconds that the start of a process takes
+    context, workers = multiprocessing.get_context("spawn"), []  # CUDA and threads do not survive a fork
+    for _ in range(count):
+        worker, other_end = context.Pipe()
+        context.Process(target=serve, args=(other_end, dataset, is_maze), daemon=True).start()
+        other_end.close()
+        workers.append(worker)
+    return workers
+
+
+def evaluate(agent, envs, workers, action_space, seeds, alive):
+    """Play one episode for each of the seeds (M, E), in the workers if there are any; returns as in play."""
+    if not workers:
+        return play(agent, envs, action_space, seeds, alive)
+    policy = SimpleNamespace(actor=deepcopy(agent.actor).cpu(), mean=agent.mean.cpu(), std=agent.std.cpu())
+    try:
+        for worker, share in zip(workers, np.array_split(seeds, len(workers), axis=1)):
+            worker.send_bytes(pickle.dumps((policy, share, alive)))
+        return np.concatenate([worker.recv() for worker in workers], axis=1)
+    except (EOFError, OSError):
+        fail("an evaluation process has ended (no memory?): --resume with the run folder goes on from its last "
+             "checkpoint; with OMP_NUM_THREADS=1 evaluation needs no other process")  # fmt: skip
 
 
 def write_file(path, content):
@@ -664,7 +711,8 @@ def train(args, state=None):
     # --- Data and buffer ---
     is_maze, is_new = family in ("antmaze", "pointmaze"), state is None or state["made_by"] != Path(__file__).stem
     try:
-        envs = [make_env(dataset, is_maze) for _ in range(len(members) * args.eval_episodes)]
+        workers = start_workers(dataset, is_maze, args.eval_episodes)
+        envs = [make_env(dataset, is_maze) for _ in range(0 if workers else len(members) * args.eval_episodes)]
         players = [{"env": make_env(dataset, is_maze), "seed": seed} for seed, _, _ in members]
     except Exception as error:
         fail(f"cannot make the environment of {dataset.id} ({error!r})")
@@ -711,7 +759,8 @@ def train(args, state=None):
         return {"own_rows": own_rows[:, : max(step, 0)].clone(), "players": saved}
 
     # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
-    print(f"{len(members)} member(s) on {args.device}, {args.mode}: {' '.join(map(str, run_dirs))}")
+    print(f"{len(members)} member(s) on {args.device}, {args.mode}, evaluation in {len(workers) or 1} processes: "
+          + " ".join(map(str, run_dirs)), flush=True)  # fmt: skip
     save_checkpoint(*kept, data=data_mark, step=step, **online_state())  # a folder that cannot be written shows now
     writers = open_writers(run_dirs, args, step)
     run_offline = make_block_runner(agent, optimizers, buffer, widths, generators, args, shared)
@@ -749,7 +798,7 @@ def train(args, state=None):
             seeds = [np.random.SeedSequence((m[0], step % 2**32)).generate_state(args.eval_episodes) for m in members]
             returns = np.full((len(members), 1), np.nan)
             if args.eval_episodes:
-                returns = evaluate(agent, envs, dataset.action_space, np.stack(seeds), alive)
+                returns = evaluate(agent, envs, workers, dataset.action_space, np.stack(seeds), alive)
         for result in results:
             result["updates_per_second"] = charts["charts/SPS"]
         log(writers, results, step, scalars, charts, returns, low, high, is_maze)

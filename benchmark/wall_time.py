@@ -50,27 +50,29 @@ def loading(dataset, goal):
     return middle - began, time.perf_counter() - middle, len(rows), widths
 
 
-def evaluation(dataset, envs, widths, cores):
-    """Seconds for an environment's step and its share of the policy's calls, with that many cores."""
+def evaluation(dataset, is_maze, widths, episodes):
+    """Seconds for an environment's step and its share of the policy's calls, in this process and in the workers."""
     agent = dmg.Agent([(1, 0.25, 0.1)], np.zeros(widths[0], np.float32), np.ones(widths[0], np.float32), widths[1])
-    steps = 0
+    envs, steps = [dmg.make_env(dataset, is_maze) for _ in range(episodes)], 0
 
-    def counted(env, step):
+    def counted(step):
         def call(action):
             nonlocal steps
             steps += 1
             return step(action)
 
-        env.step = call
+        return call
 
     for env in envs:
-        counted(env, type(env).step.__get__(env))
-    play = (agent, envs, dataset.action_space, np.arange(len(envs))[None], np.array([True]))
-    with mock.patch.object(os, "cpu_count", lambda: cores):
-        dmg.evaluate(*play)
-        steps, began = 0, time.perf_counter()
-        dmg.evaluate(*play)
-    return (time.perf_counter() - began) / steps
+        env.step = counted(env.step)
+    seconds = []
+    for are_wanted in (False, True):
+        workers = dmg.start_workers(dataset, is_maze, episodes) if are_wanted else []
+        for _ in range(2):  # the first time is a warm-up, in which the workers start and make their environments
+            steps, began = steps if workers else 0, time.perf_counter()
+            dmg.evaluate(agent, envs, workers, dataset.action_space, np.arange(episodes)[None], np.array([True]))
+        seconds.append((time.perf_counter() - began) / steps)
+    return seconds
 
 
 def together(commands):
@@ -112,19 +114,16 @@ def main():
                 single = together([[*base, "--seed", str(seed)] for seed in range(1, 6)])
             print(f"| {script}, member-steps/s | {one:.0f} | {five:.0f} | {runs:.0f} | {single:.0f} |", flush=True)
             speed = speed or one
-    cores = os.cpu_count()
-    print(
-        f"\n| data | transitions | iterate | load | step, 1 core | {cores} cores | evaluation, 1 core | {cores} cores |"
-    )
-    print("|-|-|-|-|-|-|-|-|")
+    cores = torch.get_num_threads()
+    print(f"\n| data | transitions | iterate | load | step, 1 process | {cores} processes | evaluation, 1 process | "
+          f"{cores} processes |\n|-|-|-|-|-|-|-|-|")  # fmt: skip
     for env_id in args.env_ids:
         dataset = dmg.open_dataset(env_id)
         resolved, family = dmg.resolve_args(dmg.Args(env_id=env_id), dataset)
         is_maze = family in ("antmaze", "pointmaze")
-        envs = [dmg.make_env(dataset, is_maze) for _ in range(args.episodes)]
-        goal = envs[0].unwrapped.maze.unique_goal_locations[0] if is_maze else None
+        goal = dmg.make_env(dataset, is_maze).unwrapped.maze.unique_goal_locations[0] if is_maze else None
         iterate, load, transitions, widths = loading(dataset, goal)
-        serial, parallel = (evaluation(dataset, envs, widths, n) for n in (1, cores))
+        serial, parallel = evaluation(dataset, is_maze, widths, args.episodes)
         length = dataset.env_spec.max_episode_steps * resolved.eval_episodes
         shares = [t * length / (t * length + resolved.eval_interval / speed) for t in (serial, parallel)]
         print(f"| {env_id} | {transitions:,} | {iterate:.1f} s | {load:.1f} s | {1e6 * serial:.0f} us | "

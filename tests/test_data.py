@@ -148,7 +148,7 @@ def test_evaluation_plays_every_member_and_skips_the_diverged(pendulum):
     agent = dmg.Agent(members, np.zeros(3, np.float32), np.ones(3, np.float32), 1)
     envs = [dmg.make_env(pendulum, False) for _ in range(6)]
     seeds = np.array([[11, 12], [21, 22], [31, 32]])
-    returns = dmg.evaluate(agent, envs, pendulum.action_space, seeds, np.array([True, False, True]))
+    returns = dmg.evaluate(agent, envs, [], pendulum.action_space, seeds, np.array([True, False, True]))
     assert np.isnan(returns[1]).all() and np.isfinite(returns[[0, 2]]).all()
     alone = dmg.Agent(members[2:], np.zeros(3, np.float32), np.ones(3, np.float32), 1)
     env, total, done = dmg.make_env(pendulum, False), 0.0, False

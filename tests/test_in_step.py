@@ -15,22 +15,27 @@ SQL_WEIGHT = (
     "weight = advantage.relu() if args.relu_weight else (args.inverse_temperature * advantage).exp()\n"
     "            weight = weight.clamp(max=args.max_weight)",
 )
+EXPECTILE_RANGE = "'--expectile must lie in (0, 1]': not 0 < args.expectile <= 1"
 DIFFERENCES = {
     "dmg_xql.py": dict.fromkeys(["Args.exp_name", "value_loss"], "different")
     | dict.fromkeys(["Args.expectile", "PRESETS.expectile"], "missing")
-    | dict.fromkeys(["Args.gumbel_beta", "Args.max_clip", "PRESETS.gumbel_beta"], "new"),
+    | dict.fromkeys(["Args.gumbel_beta", "Args.max_clip", "PRESETS.gumbel_beta"], "new")
+    | {"resolve_args": (EXPECTILE_RANGE, "'--gumbel-beta must be above 0': not args.gumbel_beta > 0")},
     "dmg_sql.py": dict.fromkeys(["Args.exp_name", "value_loss"], "different")
     | dict.fromkeys(["Args.expectile", "PRESETS.expectile"], "missing")
     | dict.fromkeys(["Args.sql_alpha", "Args.relu_weight", "PRESETS.sql_alpha"], "new")
-    | {"update": SQL_WEIGHT},
+    | {
+        "resolve_args": (EXPECTILE_RANGE, "'--sql-alpha must be above 0': not args.sql_alpha > 0"),
+        "update": SQL_WEIGHT,
+    },
     "dmg_finetune.py": dict.fromkeys(
         ["Args.exp_name", "resolve_args", "make_block_runner", "train", "main"], "different"
     )
-    | dict.fromkeys(["from types import SimpleNamespace"], "new")
+    | dict.fromkeys(["from functools import partial"], "new")
     | dict.fromkeys([f"Args.{name}" for name in ("checkpoint", "online_steps", "learning_starts")], "new")
     | dict.fromkeys([f"Args.{name}" for name in ("exploration_noise", "lam_end", "nu_end")], "new")
     | dict.fromkeys([f"Args.{name}" for name in ("decay", "decay_interval", "online_gamma")], "new")
-    | dict.fromkeys(["open_environment", "relax", "allocate"], "new")
+    | dict.fromkeys(["open_environment", "make_by_id", "relax", "allocate"], "new")
     | dict.fromkeys(["start_episode", "act", "replay_episode", "interact"], "new"),
 }
 

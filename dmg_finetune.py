@@ -57,7 +57,7 @@ class Args:
     checkpoint: str | None = None  # run folder of dmg_offline.py to go online from, with its arguments
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a GPU
     mode: Literal["auto", "eager", "compile", "cudagraph"] = "auto"  # of the updates; auto: cudagraph on a GPU
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # float32; the others allow TF32, bfloat16
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # high: TF32 on a GPU; medium: bfloat16 on a CPU
     log_interval: int = 1000  # updates between two looks at the losses; a GPU is not waited for in between
 
     online_steps: int = 1_000_000  # environment steps of a member; one update follows each

@@ -54,7 +54,7 @@ class Args:
     resume: str | None = None  # run folder to go on with; all other arguments come from its checkpoint
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a GPU
     mode: Literal["auto", "eager", "compile", "cudagraph"] = "auto"  # of the updates; auto: cudagraph on a GPU
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # float32; the others allow TF32, bfloat16
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # high: TF32 on a GPU; medium: bfloat16 on a CPU
     log_interval: int = 1000  # updates between two looks at the losses; a GPU is not waited for in between
 
     # None: the value of the task family, see PRESETS

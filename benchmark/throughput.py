@@ -3,14 +3,18 @@
     python benchmark/throughput.py                        # every dmg_*.py, members 1, 5, 25, every mode of this device
     python benchmark/throughput.py --members 1 5 --modes eager --precisions highest medium
 
-Synthetic transitions of a locomotion task's size, no evaluation. All variants are timed in turn, round after round, so
-that what else the machine does hits all of them; the table has medians over the rounds and ratios within the rounds.
+Synthetic transitions of a locomotion task's size, no evaluation. Each variant has a process of its own; they are timed
+in turn, round after round, so that what else the machine does hits all of them. The table has medians over the rounds
+and ratios within the rounds; "peak" is the GFLOP/s of the dominant matrix product alone, MiB the peak memory of the
+process (of PyTorch on a GPU).
 "baseline" is the algorithm as it is usually written, the shape of the authors' code: two separate critics of nn.Linear
 layers, a NumPy replay buffer, PyTorch's default Adam, one run at a time.
 """
 
 import copy
 import importlib.util
+import itertools
+import multiprocessing
 import platform
 import resource
 import statistics
@@ -68,7 +72,7 @@ def gflop_per_update():
     return 2 * 256 * (every + second / 2) / 1e9
 
 
-def straightforward(rows, members):
+def straightforward(rows):
     """The baseline: returns run(n), n updates of one run."""
     device = rows.device
     columns = [part.cpu().numpy() for part in rows.split(WIDTHS, -1)]
@@ -167,49 +171,60 @@ def timed(run, n, device):
 def matmul_peak(members, precision, device):
     """GFLOP/s of the batched 256 x 256 x 256 product that dominates an update."""
     torch.set_float32_matmul_precision(precision)
-    x, w = torch.randn(2, 2 * members, 256, 256, device=device)
+    dtype = torch.bfloat16 if precision == "medium" and device == "cpu" else torch.float32  # as the scripts do
+    x, w = torch.randn(2, 2 * members, 256, 256, device=device, dtype=dtype)
     count = max(20, 400 // members)
     timed(lambda n: [torch.bmm(x, w) for _ in range(n)], count, device)
     seconds = min(timed(lambda n: [torch.bmm(x, w) for _ in range(n)], count, device) for _ in range(3))
     return count * 2 * members * 2 * 256**3 / seconds / 1e9
 
 
-def main():
-    args = tyro.cli(Args, description=__doc__)
+def serve(pipe, script, members, mode, precision, args):
+    """A variant in a process of its own: each message is answered with the updates per second of one more round."""
+    torch.set_float32_matmul_precision(precision)
     if args.device == "cuda":
         torch.cuda.set_stream(torch.cuda.Stream())
     rows = transitions(args.device)
-    variants = {("baseline", 1, "eager", "highest"): straightforward(rows, 1)}
-    for script in args.scripts:
-        for members in args.members:
-            for mode in args.modes:
-                for precision in args.precisions:
-                    variants[script, members, mode, precision] = ours(script, rows, members, mode)
-    counts, speeds = {}, {key: [] for key in variants}
-    for key, run in variants.items():
-        torch.set_float32_matmul_precision(key[3])
-        run(20)  # warm-up: compilation, graphs, Adam's state
-        seconds = timed(run, 20, args.device) / 20
-        counts[key] = max(int(args.seconds / seconds), 4)
+    run = straightforward(rows) if script == "baseline" else ours(script, rows, members, mode)
+    run(20)  # warm-up: compilation, graphs, Adam's state
+    count = max(int(args.seconds / (timed(run, 20, args.device) / 20)), 4)
+    speed = None
+    while pipe.send(speed) or pipe.recv():
+        speed = count / timed(run, count, args.device)
+    gpu_memory = torch.cuda.max_memory_allocated() if args.device == "cuda" else 0
+    pipe.send(gpu_memory or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def main():
+    args = tyro.cli(Args, description=__doc__)
+    variants = [("baseline", 1, "eager", "highest")]
+    variants += itertools.product(args.scripts, args.members, args.modes, args.precisions)
+    context, pipes, speeds = multiprocessing.get_context("spawn"), {}, {key: [] for key in variants}
+    for key in variants:
+        pipes[key], other_end = context.Pipe()
+        context.Process(target=serve, args=(other_end, *key, args), daemon=True).start()
+        other_end.close()
+        pipes[key].recv()  # ready; from now on it sleeps until its turn
     for _ in range(args.rounds):
-        for key, run in variants.items():
-            torch.set_float32_matmul_precision(key[3])
-            speeds[key].append(counts[key] / timed(run, counts[key], args.device))
-    baseline = speeds["baseline", 1, "eager", "highest"]
+        for key, pipe in pipes.items():
+            pipe.send(True)
+            speeds[key].append(pipe.recv())
     name = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.processor() or 'CPU'}"
     print(f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}")
     print()
-    print("| script | members | mode | precision | updates/s | member-updates/s | over baseline | GFLOP/s | peak |")
-    print("|-|-|-|-|-|-|-|-|-|")
+    print(
+        "| script | members | mode | precision | updates/s | member-updates/s | over baseline | GFLOP/s | peak | MiB |"
+    )
+    print("|-|-|-|-|-|-|-|-|-|-|")
     for (script, members, mode, precision), values in speeds.items():
         speed = statistics.median(values)
-        ratio = statistics.median(members * a / b for a, b in zip(values, baseline, strict=True))
+        ratio = statistics.median(members * a / b for a, b in zip(values, speeds[variants[0]], strict=True))
         peak = matmul_peak(members, precision, args.device)
         gflops = members * speed * gflop_per_update()
+        pipes[script, members, mode, precision].send(False)
+        memory = pipes[script, members, mode, precision].recv() / 2**20
         print(f"| {script} | {members} | {mode} | {precision} | {speed:,.0f} | {members * speed:,.0f} | {ratio:.2f} | "
-              f"{gflops:,.0f} | {peak:,.0f} |")  # fmt: skip
-    memory = torch.cuda.max_memory_allocated() if args.device == "cuda" else 1024 * resource.getrusage(0).ru_maxrss
-    print(f"\npeak memory of the whole comparison: {memory / 2**20:,.0f} MiB")
+              f"{gflops:,.0f} | {peak:,.0f} | {memory:,.0f} |")  # fmt: skip
 
 
 if __name__ == "__main__":

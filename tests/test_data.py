@@ -190,7 +190,8 @@ def test_presets_follow_the_family_and_the_level(pendulum):
     "changes, words",
     [({"lam": (1.5,)}, "--lam"), ({"lam": (float("nan"),)}, "--lam"), ({"lam": ()}, "--lam"), ({"nu": (-0.1,)}, "--nu"),
      ({"nu": (float("inf"),)}, "--nu"), ({"seed": ()}, "--seed"), ({"seed": (1, 1)}, "--seed"),
-     ({"batch_size": 0}, "batch size"), ({"offline_steps": 0}, "steps"), ({"mode": "cudagraph"}, "GPU")],
+     ({"batch_size": 0}, "batch size"), ({"offline_steps": 0}, "steps"), ({"mode": "cudagraph"}, "GPU"),
+     ({"expectile": 0.0}, "--expectile"), ({"expectile": 1.1}, "--expectile")],
 )  # fmt: skip
 def test_bad_arguments(changes, words, capsys, pendulum):
     assert words in fails(capsys, dmg.resolve_args, dmg.Args(**changes), pendulum)

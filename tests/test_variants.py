@@ -314,6 +314,14 @@ def test_with_weighted_imitation_alone_the_size_of_nu_does_not_matter():
 # ---- the scripts as a user runs them ----
 
 
+@pytest.mark.parametrize("script, name", [(dmg_xql, "gumbel_beta"), (dmg_sql, "sql_alpha")])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_a_value_parameter_that_is_not_above_0_is_refused(script, name, value, pendulum, capsys):
+    with pytest.raises(SystemExit):
+        script.resolve_args(script.Args(**{name: value}), pendulum)
+    assert f"--{name.replace('_', '-')} must be above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("script, flags", [("dmg_xql", ["--gumbel-beta", "2"]), ("dmg_sql", ["--relu-weight"])])
 def test_a_run_killed_while_it_saves_resumes_bit_for_bit(script, flags, pendulum):
     path, options = str(ROOT / f"{script}.py"), [*TINY, *flags, "--offline-steps", "20", "--seed", "1", "2"]

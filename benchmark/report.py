@@ -3,7 +3,8 @@
     python benchmark/report.py runs/hopper-medium__* --plot curve.png
 
 A row is an experiment: runs that differ in their seed alone. Its score is that of the last policy of every seed, never
-the best one; a diverged run counts as missing and is named.
+the best one; a diverged run counts as missing and is named. Fine-tuning runs have the score before the first online
+step as well.
 """
 
 import json
@@ -26,7 +27,7 @@ class Args:
 
 
 def load(runs):
-    """Group the runs' results by experiment: (data set, script, lam, nu, updates) -> list of results."""
+    """Group the runs' results by experiment: (data set, name, lam, nu, q_weight, last step) -> list of results."""
     groups = defaultdict(list)
     for run in runs:
         try:
@@ -41,7 +42,7 @@ def load(runs):
             result["lam"],
             result["nu"],
             args["q_weight"],
-            args["offline_steps"],
+            args.get("online_steps", args["offline_steps"]),
         )
         groups[key].append(result)
     return groups
@@ -57,8 +58,8 @@ def value_of(entry):
 def table(groups):
     """One Markdown row an experiment: mean and standard deviation over seeds, each seed, mean Q, diverged runs."""
     lines = [
-        "| data set | script | lam | nu | q_weight | updates | score | per seed | mean Q | diverged |",
-        "|-" * 10 + "|",
+        "| data set | script | lam | nu | q_weight | steps | before | score | per seed | mean Q | diverged |",
+        "|-" * 11 + "|",
     ]
     for (dataset, script, lam, nu, q_weight, steps), results in sorted(groups.items()):
         results = sorted(results, key=lambda result: result["seed"])
@@ -66,11 +67,13 @@ def table(groups):
         if not last:
             continue
         done = min(entry["step"] for entry in last)
+        before = [value_of(entry) for result in results for entry in result["evaluations"] if entry["step"] == 0]
         scores, q = (np.array([value_of(entry) for entry in last]), [entry["q_mean"] or np.nan for entry in last])
         diverged = sum(result["diverged_at"] is not None for result in results)
         updates = f"{done:,}" if done == steps else f"{done:,} of {steps:,}"
         lines.append(
             f"| {dataset} | {script} | {lam:g} | {nu:g} | {q_weight:g} | {updates} | "
+            f"{' '.join(f'{s:.1f}' for s in before)} | "
             f"{np.nanmean(scores):.1f} ± {np.nanstd(scores):.1f} | {' '.join(f'{s:.1f}' for s in scores)} | "
             f"{np.nanmean(q):.1f} | {diverged} of {len(results)} |"
         )
@@ -91,7 +94,7 @@ def plot(groups, path):
         label = f"{dataset} {script} lam={lam:g} nu={nu:g} ({len(results)} runs)"
         (line,) = axes.plot(steps, np.nanmean(curves, 0), marker=".", label=label)
         axes.fill_between(steps, np.nanmin(curves, 0), np.nanmax(curves, 0), alpha=0.2, color=line.get_color())
-    axes.set(xlabel="updates", ylabel="score (mean, band: lowest to highest run)")
+    axes.set(xlabel="steps", ylabel="score (mean, band: lowest to highest run)")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
     print(f"wrote {path}")

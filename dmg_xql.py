@@ -78,6 +78,7 @@ class Args:
     max_weight: float | None = None  # cap on that weight
     gumbel_beta: float | None = None  # of the in-sample value, in units of Q: towards 0 the maximum, large the mean
     max_clip: float = 7.0  # upper bound of (min Q' - V) / gumbel_beta; what lies above does not move V
+    huber_delta: float | None = None  # where Q's loss turns linear, 20 in XQL's own code; None: squared, as in DMG
 
 
 # The authors' values; nu is 10 on expert and medium-expert locomotion data. PointMaze is for a quick look on a CPU.
@@ -133,6 +134,7 @@ def resolve_args(args, dataset):
         "--nu must be 0 or more": not args.nu or not all(0 <= nu < math.inf for nu in args.nu),
         "batch size, policy frequency, steps and intervals must be 1 or more": min(counts) < 1,
         "--gumbel-beta must be above 0": not args.gumbel_beta > 0,
+        "--huber-delta must be above 0": not (args.huber_delta is None or args.huber_delta > 0),
         "torch sees no GPU: leave out --device": device == "cuda" and not torch.cuda.is_available(),
         "--mode cudagraph needs a GPU: leave it out": mode == "cudagraph" and device == "cpu",
     }
@@ -337,7 +339,10 @@ def update(agent, optimizers, batch, noise, args, update_actor):
         next_actions = (agent.actor_target(next_observations) + noise).clamp(-1, 1)
         q_next, v_next = agent.qf_target(next_observations, next_actions).amin(1), agent.vf(next_observations)
         target = rewards + args.gamma * (1 - terminations) * (agent.lam * q_next + (1 - agent.lam) * v_next)
-    qf_loss = (agent.qf(observations, actions) - target.unsqueeze(1)).square().mean((2, 3)).sum(1)
+    error = agent.qf(observations, actions) - target.unsqueeze(1)
+    bound = math.inf if args.huber_delta is None else args.huber_delta
+    bounded = error.clamp(-bound, bound)
+    qf_loss = (bounded * (2 * error - bounded)).mean((2, 3)).sum(1)  # error^2 inside the bounds, linear outside
     optimizers["qf"].zero_grad()
     qf_loss.sum().backward()
     optimizers["qf"].step()

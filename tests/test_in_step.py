@@ -16,11 +16,22 @@ SQL_WEIGHT = (
     "            weight = weight.clamp(max=args.max_weight)",
 )
 EXPECTILE_RANGE = "'--expectile must lie in (0, 1]': not 0 < args.expectile <= 1"
+XQL_RANGES = (
+    "'--gumbel-beta must be above 0': not args.gumbel_beta > 0, "
+    "'--huber-delta must be above 0': not (args.huber_delta is None or args.huber_delta > 0)"
+)
+XQL_LOSS = (
+    "qf_loss = (agent.qf(observations, actions) - target.unsqueeze(1)).square().mean((2, 3)).sum(1)",
+    "error = agent.qf(observations, actions) - target.unsqueeze(1)\n"
+    "    bound = math.inf if args.huber_delta is None else args.huber_delta\n"
+    "    bounded = error.clamp(-bound, bound)\n"
+    "    qf_loss = (bounded * (2 * error - bounded)).mean((2, 3)).sum(1)",
+)
 DIFFERENCES = {
     "dmg_xql.py": dict.fromkeys(["Args.exp_name", "value_loss"], "different")
     | dict.fromkeys(["Args.expectile", "PRESETS.expectile"], "missing")
-    | dict.fromkeys(["Args.gumbel_beta", "Args.max_clip", "PRESETS.gumbel_beta"], "new")
-    | {"resolve_args": (EXPECTILE_RANGE, "'--gumbel-beta must be above 0': not args.gumbel_beta > 0")},
+    | dict.fromkeys(["Args.gumbel_beta", "Args.max_clip", "Args.huber_delta", "PRESETS.gumbel_beta"], "new")
+    | {"resolve_args": (EXPECTILE_RANGE, XQL_RANGES), "update": XQL_LOSS},
     "dmg_sql.py": dict.fromkeys(["Args.exp_name", "value_loss"], "different")
     | dict.fromkeys(["Args.expectile", "PRESETS.expectile"], "missing")
     | dict.fromkeys(["Args.sql_alpha", "Args.relu_weight", "PRESETS.sql_alpha"], "new")

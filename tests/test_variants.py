@@ -311,10 +311,31 @@ def test_with_weighted_imitation_alone_the_size_of_nu_does_not_matter():
     torch.testing.assert_close(*ends, atol=1e-5, rtol=0)
 
 
+def test_xqls_huber_loss():
+    """One update's gradients of Q are those of Huber's loss; without --huber-delta they are the squared error's."""
+    found = {}
+    for delta in (None, 0.5, 1000.0):
+        args = replace(locomotion(dmg_xql, "--lam 0"), huber_delta=delta)
+        agent = dmg_xql.Agent([(1, 0.0, 0.1)], np.zeros(OBS, np.float32), np.ones(OBS, np.float32), ACT)
+        batch, noise = batch_of(seed=3)
+        batch = [batch[0], batch[1], 3 * torch.randn(batch[2].shape, generator=torch.Generator().manual_seed(0)),
+                 batch[3], torch.ones_like(batch[4])]  # fmt: skip
+        dmg_xql.update(agent, dmg_xql.make_optimizers(agent, args), batch, noise, args, False)
+        found[delta] = [parameter.grad.clone() for parameter in agent.qf.parameters()]
+        fresh = dmg_xql.Agent([(1, 0.0, 0.1)], np.zeros(OBS, np.float32), np.ones(OBS, np.float32), ACT)
+        q, target = fresh.qf(*batch[:2]), batch[2].unsqueeze(1).expand(-1, 2, -1, -1)  # all terminal: the rewards
+        loss = torch.nn.functional.huber_loss(q, target, delta=delta or 1000.0, reduction="none")
+        assert ((q - target).abs() > 0.5).any() and ((q - target).abs() < 0.5).any()
+        (2 * loss).mean((2, 3)).sum().backward()
+        for gradient, parameter in zip(found[delta], fresh.qf.parameters(), strict=True):
+            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found[None][0], found[0.5][0])
+
+
 # ---- the scripts as a user runs them ----
 
 
-@pytest.mark.parametrize("script, name", [(dmg_xql, "gumbel_beta"), (dmg_sql, "sql_alpha")])
+@pytest.mark.parametrize("script, name", [(dmg_xql, "gumbel_beta"), (dmg_xql, "huber_delta"), (dmg_sql, "sql_alpha")])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 def test_a_value_parameter_that_is_not_above_0_is_refused(script, name, value, pendulum, capsys):
     with pytest.raises(SystemExit):

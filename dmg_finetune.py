@@ -86,6 +86,7 @@ class Args:
     q_weight: float = 1.0  # factor of the policy's Q term; 0 leaves weighted imitation alone, as in IQL and AWAC
     inverse_temperature: float | None = None  # alpha, how steeply a data action's weight grows with its advantage
     max_weight: float | None = None  # cap on that weight
+    layer_norm: bool = False  # normalise V's hidden layers before their ReLU, as XQL's and SQL's own code do
     expectile: float | None = None  # of the in-sample value; 0.5 is the mean, 1 the maximum
 
 
@@ -296,12 +297,12 @@ class MLP(nn.Module):
     """A 256-256 ReLU network for each member and head, all evaluated as one batched product a layer.
 
     Inputs (M, B, n), concatenated -> (M, B, out_dim), with two heads (M, 2, B, out_dim). PyTorch's default
-    initialisation of Linear, drawn from each member's own generator.
+    initialisation of Linear, drawn from each member's own generator. layer_norm has no gain or bias of its own.
     """
 
-    def __init__(self, generators, in_dim, out_dim, heads=1, tanh=False):
+    def __init__(self, generators, in_dim, out_dim, heads=1, tanh=False, layer_norm=False):
         super().__init__()
-        self.heads, self.tanh = heads, tanh
+        self.heads, self.tanh, self.layer_norm = heads, tanh, layer_norm
         shapes = [(in_dim, 256), (1, 256), (256, 256), (1, 256), (out_dim, 256), (1, out_dim)]  # weight, bias, ...
         bounds = [fan_in**-0.5 for fan_in in (in_dim, in_dim, 256, 256, 256, 256)]
         uniform = [[2 * torch.rand(heads, *shape, generator=g) - 1 for shape in shapes] for g in generators]
@@ -314,8 +315,9 @@ class MLP(nn.Module):
         w1, b1, w2, b2, w3, b3 = self.layers
         # PyTorch's own "medium" gains little on a CPU; the last layer stays float32, so that outputs are not rounded
         with torch.autocast("cpu", torch.bfloat16, torch.get_float32_matmul_precision() == "medium"):
-            x = torch.baddbmm(b1, x, w1).relu_()
-            x = torch.baddbmm(b2, x, w2).relu_()
+            for weight, bias in (w1, b1), (w2, b2):
+                x = torch.baddbmm(bias, x, weight)
+                x = (nn.functional.layer_norm(x, x.shape[-1:]) if self.layer_norm else x).relu_()
         # for a single column, multiply and sum is a little faster on CPUs than a matrix product
         x = torch.baddbmm(b3, x.float(), w3.mT) if w3.shape[1] > 1 else (x * w3).sum(-1, keepdim=True) + b3
         return x.view(*lead, -1).tanh() if self.tanh else x.view(*lead, -1)
@@ -324,12 +326,12 @@ class MLP(nn.Module):
 class Agent(nn.Module):
     """Networks, targets, coefficients and normaliser of all members, each given as (seed, lam, nu)."""
 
-    def __init__(self, members, mean, std, act_dim):
+    def __init__(self, members, mean, std, act_dim, layer_norm=False):
         super().__init__()
         generators = [torch.Generator().manual_seed(seed) for seed, _, _ in members]
         self.actor = MLP(generators, len(mean), act_dim, tanh=True)
         self.qf = MLP(generators, len(mean) + act_dim, 1, heads=2)
-        self.vf = MLP(generators, len(mean), 1)
+        self.vf = MLP(generators, len(mean), 1, layer_norm=layer_norm)
         self.actor_target = deepcopy(self.actor).requires_grad_(False)
         self.qf_target = deepcopy(self.qf).requires_grad_(False)
         _, lam, nu = torch.tensor(members, dtype=torch.float64).T.float().view(3, -1, 1, 1)

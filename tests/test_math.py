@@ -276,6 +276,25 @@ def test_initialisation_is_pytorchs_and_of_the_seed():
     assert not torch.equal(agent.qf.layers[0][0], agent.qf.layers[0][1])  # the two heads differ
 
 
+def test_layer_norm_is_pytorchs_and_of_v_alone():
+    """With the same weights, V is that of nn.Linear, nn.LayerNorm and nn.ReLU; policy and Q do not know of it."""
+    members = [(1, 0.25, 0.1), (2, 0.25, 0.1)]
+    agent = dmg.Agent(members, np.zeros(OBS, np.float32), np.ones(OBS, np.float32), ACT, layer_norm=True)
+    plain, _ = make(members)
+    observations = torch.randn(2, BATCH, OBS, generator=torch.Generator().manual_seed(0))
+    for m in range(2):
+        weights = [torch.tensor(array, dtype=torch.float32).T for array in weights_of(agent.vf, m)]
+        norm = torch.nn.LayerNorm(256, elementwise_affine=False)
+        hidden = torch.nn.functional.linear(observations[m], *weights[:2])
+        hidden = torch.nn.functional.linear(norm(hidden).relu(), *weights[2:4])
+        expected = torch.nn.functional.linear(norm(hidden).relu(), *weights[4:])
+        torch.testing.assert_close(agent.vf(observations)[m], expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(agent.vf(observations), plain.vf(observations), atol=1e-2)
+    assert torch.equal(agent.actor(observations), plain.actor(observations))
+    actions = torch.zeros(2, BATCH, ACT)
+    assert torch.equal(agent.qf(observations, actions), plain.qf(observations, actions))
+
+
 def run_members(seeds, updates=30, poison=None):
     agent, optimizers = make([(seed, 0.25, 0.1) for seed in seeds])
     if poison is not None:

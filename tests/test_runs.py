@@ -124,6 +124,21 @@ def test_without_an_environment(pendulum):
     assert result["evaluations"][-1]["returns"] is None and result["evaluations"][-1]["q_mean"] is not None
 
 
+def test_the_layer_norm_flag_reaches_v(pendulum):
+    """With a learning rate of 0 V stays the same network, but its loss is another one."""
+    runs = {"plain": [], "normed": ["--layer-norm"]}
+    for folder, flags in runs.items():
+        run(*TINY, "--learning-rate", "0", "--eval-episodes", "0", "--runs-dir", folder, *flags)
+    plain, normed = (checkpoint(folder)["agent"] for folder in runs)
+    assert_equal(plain, normed)
+    vf_loss = []
+    for folder in runs:
+        (events,) = Path(folder).glob("*/events*")
+        accumulator = EventAccumulator(str(events)).Reload()
+        vf_loss.append(accumulator.Scalars("losses/vf_loss")[-1].value)
+    assert abs(vf_loss[0] - vf_loss[1]) > 1e-3
+
+
 def test_compiled_updates_agree_with_eager(pendulum):
     if not os.path.exists("/usr/bin/g++"):
         pytest.skip("torch.compile needs a C++ compiler")

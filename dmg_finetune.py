@@ -739,7 +739,7 @@ def train(args, state=None):
     print(f"buffer: {4 * buffer.numel():,} bytes; the checkpoint grows to {4 * own_rows.numel():,} bytes and networks")
 
     # --- Agent and results, new or as the checkpoint left them; step 0 is the first online one ---
-    agent = Agent(members, mean, std, widths[1]).to(args.device)
+    agent = Agent(members, mean, std, widths[1], args.layer_norm).to(args.device)
     optimizers = make_optimizers(agent, args)
     generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
     step = 0 if args.checkpoint else -args.offline_steps

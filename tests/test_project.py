@@ -65,6 +65,20 @@ def test_every_flag_has_a_help_text():
             assert isinstance(field, ast.AnnAssign) and "  # " in source[field.lineno - 1], ast.unparse(field)
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_no_flag_is_ignored(script):
+    """Every field of Args is read as args.NAME somewhere in its script."""
+    tree = ast.parse(script.read_text())
+    (args,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Args"]
+    flags = {node.target.id for node in args.body}
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "args"
+    }
+    assert flags <= read, f"{script.name} ignores {sorted(flags - read)}"
+
+
 def test_shell_scripts_parse():
     for path in [*ROOT.glob("**/*.sh"), ROOT / ".ci" / "run"]:
         if ".venv" not in path.parts:

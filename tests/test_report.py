@@ -32,24 +32,14 @@ def cells(runs):
 def test_the_last_score_of_every_seed():
     runs = [write("b", 2, [80, 50], [10, 30]), write("a", 1, [90, 20], [10, 30])]
     (row,) = cells(runs)
-    assert (row["score"], row["per seed"], row["steps"], row["diverged"]) == (
-        "35.0 ± 15.0",
-        "20.0 50.0",
-        "30",
-        "0 of 2",
-    )
-    assert row["before"] == ""
+    expected = {"before": "", "score": "35.0 ± 15.0", "per seed": "20.0 50.0", "steps": "30", "diverged": "0 of 2"}
+    assert row == row | expected
 
 
 def test_a_diverged_run_is_named_and_an_unfinished_one_shown():
     runs = [write("a", 1, [40], [10]), write("b", 2, [None], [10], diverged_at=7)]
     (row,) = cells(runs)
-    assert (row["score"], row["per seed"], row["steps"], row["diverged"]) == (
-        "40.0 ± 0.0",
-        "40.0 nan",
-        "10 of 30",
-        "1 of 2",
-    )
+    assert row == row | {"score": "40.0 ± 0.0", "per seed": "40.0 nan", "steps": "10 of 30", "diverged": "1 of 2"}
 
 
 def test_fine_tuning_counts_online_steps_and_begins_with_the_offline_score():

@@ -22,6 +22,7 @@ def workers(pendulum, monkeypatch):
     yield dmg.start_workers(pendulum, False, 10)
     for process in multiprocessing.active_children():
         process.kill()
+        process.join()  # or the next test takes it for one of its own
 
 
 def make_agent():
@@ -53,7 +54,9 @@ def test_how_many_workers(monkeypatch, threads, episodes, expected):
 
 
 def test_a_lost_worker_ends_in_one_line(pendulum, workers, capsys):
-    multiprocessing.active_children()[0].kill()
+    lost = multiprocessing.active_children()[0]
+    lost.kill()
+    lost.join()
     with pytest.raises(SystemExit):
         seeds = np.arange(4).reshape(2, 2)
         dmg.evaluate(make_agent(), None, workers, pendulum.action_space, seeds, np.array([True, True]))

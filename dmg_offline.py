@@ -1,39 +1,48 @@
 """Doubly Mild Generalization (DMG) for offline reinforcement learning, with IQL's expectile value.
 
-Paper: Mao et al., NeurIPS 2024, https://arxiv.org/abs/2411.07934   Authors' code: https://github.com/maoyixiu/DMG
-For transitions (s, a, r, s') of the data set and w = min(exp(inverse_temperature (min Q'(s, a) - V(s))), max_weight):
+Paper: Mao et al., NeurIPS 2024, https://arxiv.org/abs/2411.07934
+Authors' code: https://github.com/maoyixiu/DMG
 
-    V       minimises  E[ |expectile - 1(min Q'(s, a) < V(s))| (min Q'(s, a) - V(s))^2 ]               Eq. (15)
-    Q       regresses  on r + gamma [ lam min Q'(s', pi'(s')) + (1 - lam) V(s') ]                      Eq. (16)
-    policy  minimises  E[ - q_scale min Q(s, pi(s)) + nu w |pi(s) - a|^2 ]                             Eq. (14)
+For transitions (s, a, r, s') of the dataset, with the advantage A = min Q'(s, a) - V(s):
 
-Q' and pi' are slowly moving targets. lam: how far the values leave the data; nu: how close the policy stays to it.
+    V       minimises        E[ |expectile - 1(A < 0)| A^2 ]                                        Eq. (15)
+    Q       is regressed on  r + gamma (1 - termination) [ lam min Q'(s', a') + (1 - lam) V(s') ]   Eq. (16)
+    policy  minimises        E[ -q_scale min Q(s, pi(s)) + nu w |pi(s) - a|^2 ]                     Eq. (14)
 
-    python dmg_offline.py                                              # a small maze recorded on this machine
-    python dmg_offline.py --env-id antmaze-large-play --lam 0.25       # a short name, or the id of a Minari data set
-    python dmg_offline.py --env-id hopper-medium --seed 1 2 3 4 5      # five runs (members), trained as one
+where a' = pi'(s') + clipped noise and w = min(exp(inverse_temperature A), max_weight). lam is the share of
+the policy's own action in the target of Q, nu the strength of the pull towards good data actions. Q' and pi'
+are target networks (Polyak averages); min is over the critics; |pi(s) - a|^2 is a mean over the dimensions of
+the action; q_scale = q_weight / mean|min Q(s, pi(s))| makes nu independent of the rewards' scale. Where paper
+and authors' code differ, this file follows the code, which produced the paper's numbers.
 
-Where the paper and the authors' code differ, this follows the code, which made the numbers (README, Differences).
+    python dmg_offline.py                                           # a small maze recorded on this machine
+    python dmg_offline.py --env-id antmaze-large-play --lam 0.25    # a short name, or any Minari id
+    python dmg_offline.py --env-id hopper-medium --seed 1 2 3       # three runs (members) trained as one
+
+To read it: update() is the algorithm, main() the training loop, and what lies between them is plumbing.
 """
 
 import contextlib
-import difflib
+import fcntl
 import io
 import itertools
 import json
 import math
 import multiprocessing
 import os
-import pickle
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import zipfile
+import zlib
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Literal
 
 import gymnasium as gym
 import minari
@@ -47,283 +56,130 @@ from tqdm import tqdm
 
 @dataclass
 class Args:
-    exp_name: str = "dmg_offline"  # name of the experiment
-    seed: tuple[int, ...] = (1,)  # each combination of seed, lam and nu is a member; all are trained side by side
-    env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari data set
-    runs_dir: str = "runs"  # where run folders {env_id}__{exp_name}__{seed}__{time} are made
-    resume: str | None = None  # run folder to go on with; all other arguments come from its checkpoint
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a GPU
-    mode: Literal["auto", "eager", "compile", "cudagraph"] = "auto"  # of the updates; auto: cudagraph on a GPU
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # high: TF32 on a GPU; medium: bfloat16 on a CPU
-    log_interval: int = 1000  # updates between two looks at the losses; a GPU is not waited for in between
+    """Defaults are the authors' for locomotion; presets() has what differs for other tasks."""
 
-    # None: the value of the task family, see PRESETS
-    offline_steps: int | None = None  # number of updates
-    eval_interval: int | None = None  # updates between two evaluations, each followed by a checkpoint
-    eval_episodes: int | None = None  # episodes an evaluation plays for each member; 0: no evaluation
-    normalize_observations: bool | None = None  # standardise with the data's mean and std + 1e-3
+    exp_name: str = Path(__file__).stem  # name of the experiment
+    env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
+    seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several lam or nu
+    runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
+    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
+    cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
+    tf32: bool = False  # on a GPU, multiply matrices in TF32: faster, with a mantissa of 10 bits
+    log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
+    eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
+    eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
+
+    offline_steps: int = 1_000_000  # number of updates
     batch_size: int = 256  # transitions in an update of a member
-    learning_rate: float = 3e-4  # of Adam, for all networks; the actor's falls to 0 along a cosine
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    critics: int = 2  # number of Q networks, of which the minimum is used
+    learning_rate: float = 3e-4  # of Adam, for all networks; the actor's is cosine-decayed to 0
+    normalize_observations: bool = True  # standardise with the data's mean and std + 1e-3
+    step_cost: float = 0.0  # subtracted from every reward in training; 1 in mazes: -1 a step, 0 at the goal
     gamma: float = 0.99  # discount
-    tau: float | None = None  # Polyak rate of both target networks (not the expectile)
-    policy_frequency: int = 2  # the actor and both targets are updated every this many updates
+    tau: float = 0.005  # Polyak rate of the target networks (not the expectile)
+    policy_frequency: int = 2  # the actor and all targets are updated every this many updates
     policy_noise: float = 0.2  # std of the noise on the target policy's action
     noise_clip: float = 0.5  # bound of that noise
-    lam: tuple[float, ...] = (0.25,)  # lambda, share of the policy's value in the Q target; 0: IQL's, 1: TD3's
-    nu: tuple[float, ...] | None = None  # nu, strength of the pull towards good data actions
-    q_weight: float = 1.0  # factor of the policy's Q term; 0 leaves weighted imitation alone, as in IQL and AWAC
-    inverse_temperature: float | None = None  # alpha, how steeply a data action's weight grows with its advantage
-    max_weight: float | None = None  # cap on that weight
-    layer_norm: bool = False  # normalise V's hidden layers before their ReLU, as XQL's and SQL's own code do
-    expectile: float | None = None  # of the in-sample value; 0.5 is the mean, 1 the maximum
+
+    lam: tuple[float, ...] = (0.25,)  # share of the policy's value in the target of Q; 0: IQL's, 1: TD3's
+    nu: tuple[float, ...] = (0.1,)  # strength of the pull towards good data actions
+    q_weight: float = 1.0  # factor on q_scale; 0 leaves weighted imitation alone, as in IQL and AWAC
+    inverse_temperature: float = 3.0  # how steeply a data action's weight grows with its advantage
+    max_weight: float = 3.0  # cap on that weight
+    expectile: float = 0.7  # of the in-sample value; 0.5 is the mean, 1 the maximum
 
 
-# The authors' values; nu is 10 on expert and medium-expert locomotion data. PointMaze is for a quick look on a CPU.
-FAMILIES = ("locomotion", "antmaze", "pointmaze", "other")
-PRESETS = {
-    "offline_steps": (1_000_000, 1_000_000, 15_000, 1_000_000),
-    "eval_interval": (20_000, 50_000, 500, 20_000),
-    "eval_episodes": (10, 100, 50, 10),
-    "normalize_observations": (True, False, False, True),
-    "tau": (0.005, 0.005, 0.02, 0.005),
-    "nu": ((0.1,), (0.5,), (0.5,), (0.1,)),
-    "inverse_temperature": (3.0, 10.0, 10.0, 3.0),
-    "max_weight": (3.0, 100.0, 100.0, 3.0),
-    "expectile": (0.7, 0.9, 0.9, 0.7),
-}
-LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
-LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
-MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
-DATASETS = {f"{e}-{level}": f"mujoco/{e}/{level}-v0" for e in LOCOMOTION for level in ("simple", "medium", "expert")}
-DATASETS |= {f"antmaze-{maze}": f"D4RL/antmaze/{maze}-v1" for maze in MAZES}
-DATASETS |= {f"pointmaze-{maze}": f"local/pointmaze/{maze}-v0" for maze in ("umaze", "medium")}
-DATASETS |= {f"{e}-replay": f"local/{e}/replay-v0" for e in LOCOMOTION[:3]}
-DATASETS |= {f"{e}-{level}-v2": f"d4rl/{e}/{level}-v2" for e in LOCOMOTION[:3] for level in LEVELS}
-# Returns that score 0 and 100 (of D4RL's random and expert policies) where the data set brings none
-REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
-REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
-# Start and goal cells (row, column) of D4RL's evaluation mazes, which are known by their shape
-MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
-GOAL_RADIUS = 0.5
+class Linear(nn.Module):
+    """nn.Linear for N networks side by side: (N, B, inputs) -> (N, B, outputs), one batched product.
 
-
-def fail(message):
-    """End the program with one line that says what is wrong and what to do."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
-
-
-def resolve_args(args, dataset):
-    """Fill in the presets of the data set's family, print them, and refuse what no member could train with."""
-    name = dataset.env_spec.id.replace("_", "-").split("-")[0].lower() if dataset.env_spec else "none"
-    family = "locomotion" if name in LOCOMOTION else name if name in FAMILIES else "other"
-    preset = {key: row[FAMILIES.index(family)] for key, row in PRESETS.items() if getattr(args, key) is None}
-    if "nu" in preset and family == "locomotion" and "expert" in dataset.id:
-        preset["nu"] = (10.0,)
-    device = args.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
-    mode = args.mode.replace("auto", "cudagraph" if device == "cuda" else "eager")
-    args = replace(args, **preset, device=device, mode=mode)
-    counts = (args.batch_size, args.policy_frequency, args.log_interval, args.eval_interval, args.offline_steps)
-    problems = {
-        "--seed needs one or more different numbers": not args.seed or len(set(args.seed)) < len(args.seed),
-        "--lam must lie in [0, 1]": not args.lam or not all(0 <= lam <= 1 for lam in args.lam),
-        "--nu must be 0 or more": not args.nu or not all(0 <= nu < math.inf for nu in args.nu),
-        "batch size, policy frequency, steps and intervals must be 1 or more": min(counts) < 1,
-        "--expectile must lie in (0, 1]": not 0 < args.expectile <= 1,
-        "torch sees no GPU: leave out --device": device == "cuda" and not torch.cuda.is_available(),
-        "--mode cudagraph needs a GPU: leave it out": mode == "cudagraph" and device == "cpu",
-    }
-    for problem in (text for text, is_there in problems.items() if is_there):
-        fail(problem)
-    print(f"presets ({family}): " + ", ".join(f"{key} {value}" for key, value in preset.items()))
-    return args, family
-
-
-def open_dataset(env_id):
-    """Find a data set by its short name or Minari id, on this machine or else on Minari's server."""
-    dataset_id = DATASETS.get(env_id, env_id)
-    if f"{dataset_id}-v2" in DATASETS:
-        fail(f"Minari carries no {env_id}: import D4RL's file (benchmark/import_d4rl.py), then use {env_id}-v2")
-    if "/" not in dataset_id:
-        near = ", ".join(difflib.get_close_matches(env_id, DATASETS, cutoff=0.4)) or "none"
-        fail(f"unknown --env-id {env_id}; nearest: {near}; see the README, or give the id of a Minari data set")
-    root = Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser()
-    local, (kind, *rest) = (root / dataset_id / "data").is_dir(), dataset_id.split("/")
-    if not local and kind in ("local", "d4rl"):
-        script = f"collect_local.py {'-'.join(rest)[:-3]}" if kind == "local" else "import_d4rl.py FILE.hdf5"
-        fail(f"{dataset_id} is not in {root}; make it with  python benchmark/{script}")
-    print(f"data set {dataset_id}, " + (f"from {root}" if local else f"not in {root}: asking Minari's server"))
-    try:
-        return minari.load_dataset(dataset_id, download=not local)
-    except Exception as error:  # its class depends on what is broken and on the version of huggingface_hub
-        if local:
-            fail(f"cannot read {dataset_id} in {root} ({error}): delete its folder and get it again")
-        fail(f"cannot download {dataset_id} ({error}); with a network: minari download {dataset_id}, into {root}")
-
-
-def flatten(observation):
-    """Concatenate a dictionary observation by sorted key, without a maze's goal. AntMaze: D4RL's 29 numbers."""
-    if not isinstance(observation, dict):
-        return np.asarray(observation, np.float32)
-    return np.concatenate([flatten(observation[k]) for k in sorted(observation) if k != "desired_goal"], axis=-1)
-
-
-def make_env(dataset, is_maze):
-    """The environment of the data. A maze is D4RL's task: one start, one goal, over at the first success."""
-    if not is_maze:
-        return dataset.recover_environment(eval_env=True)
-    rows = [[0 if cell == "c" else cell for cell in row] for row in dataset.env_spec.kwargs["maze_map"]]
-    if sorted(cell for row in rows for cell in row if cell in ("r", "g")) != ["g", "r"]:  # no single start and goal
-        rows = [[int(cell == 1) for cell in row] for row in rows]
-        for (row, column), mark in zip(MAZE_CELLS[len(rows), len(rows[0])], "rg", strict=True):
-            rows[row][column] = mark
-    env = dataset.recover_environment(maze_map=rows, continuing_task=False)
-    maze, goal = env.unwrapped, env.unwrapped.maze.unique_goal_locations[0].copy()
-    maze.compute_terminated = lambda xy, desired_goal, info: bool(np.linalg.norm(xy - goal) <= GOAL_RADIUS)
-    maze.compute_reward = lambda xy, desired_goal, info: float(np.linalg.norm(xy - goal) <= GOAL_RADIUS)
-    # D4RL's noise at the start; none on the goal, for which the data's rewards are recomputed
-    maze.add_xy_position_noise = lambda xy: xy if (xy == goal).all() else xy + maze.np_random.uniform(-0.1, 0.1, 2)
-    if hasattr(maze, "ant_env"):
-        maze.ant_env._reset_noise_scale = 0.1
-    return env
-
-
-def action_range(space):
-    """Middle and half width of the bounds: the data's actions are scaled to [-1, 1], the policy's back."""
-    return (space.high + space.low) / 2, (space.high - space.low) / 2
-
-
-def load_transitions(dataset, goal=None):
-    """Cut episodes into transitions; with a goal (x, y), recompute rewards and terminations for it, as D4RL did.
-
-    Returns float32 rows (N, columns): observation, action in [-1, 1], reward, next observation, termination (a
-    truncation is none: its value is bootstrapped); the five widths; and the undiscounted return of each episode.
-    """
-    space = dataset.observation_space
-    spaces = *(space.values() if isinstance(space, gym.spaces.Dict) else [space]), dataset.action_space
-    if not all(isinstance(s, (gym.spaces.Box, gym.spaces.Dict)) and len(s.shape or ()) < 2 for s in spaces):
-        fail(f"{dataset.id}: observations and actions must be vectors of real numbers, not {spaces}")
-    middle, half = action_range(dataset.action_space)
-    episodes, returns, truncated = [], [], 0
-    try:
-        for episode in dataset.iterate_episodes():
-            observations, rewards, terminations = flatten(episode.observations), episode.rewards, episode.terminations
-            if goal is not None:  # the recorded rewards are for a goal of the episode's own
-                xy = episode.observations["achieved_goal"][1:]
-                terminations = np.linalg.norm(xy - goal, axis=-1) <= GOAL_RADIUS
-                rewards = terminations - 1.0
-            actions = (episode.actions - middle) / half
-            parts = observations[:-1], actions, rewards[:, None], observations[1:], terminations[:, None]
-            episodes.append(np.concatenate(parts, axis=1, dtype=np.float32))  # raises where lengths differ
-            returns.append(rewards.sum() if goal is None else float(terminations.any()))
-            truncated += int(episode.truncations[-1])
-        rows, widths = np.concatenate(episodes), [part.shape[1] for part in parts]
-    except Exception as error:
-        fail(f"cannot read the episodes of {dataset.id} ({error!r}): delete its folder and get it again")
-    _, actions, rewards, _, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
-    if not np.isfinite(rows).all():
-        fail(f"{dataset.id}: NaN or infinity in columns {np.flatnonzero(~np.isfinite(rows).all(0))} of {widths}")
-    if np.abs(actions).max() > 1 + 1e-4:
-        fail(f"{dataset.id}: actions lie outside the action space {dataset.action_space}")
-    if np.ptp(rewards) == 0:
-        fail(f"{dataset.id}: all rewards are {rewards[0, 0]}" + f", none at the goal {goal}" * (goal is not None))
-    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations, {truncated:,}"
-          f" truncations; observations {widths[0]}, actions {widths[1]}; rewards {rewards.min():.4g} to "
-          f"{rewards.max():.4g}, {'as recorded' if goal is None else f'1[goal {np.round(goal, 2)} reached] - 1'}; "
-          f"episode returns {min(returns):.4g} to {max(returns):.4g}, mean {np.mean(returns):.4g}")  # fmt: skip
-    return rows, widths, np.array(returns)
-
-
-def normalize(rows, widths, is_wanted):
-    """Standardise the observations of rows in place, if that is wanted; returns mean and std, (obs_dim,) each."""
-    observations, _, _, next_observations, _ = np.split(rows, np.cumsum(widths)[:-1], axis=1)  # views of rows
-    mean, std = np.zeros(widths[0], np.float32), np.ones(widths[0], np.float32)
-    if is_wanted:
-        mean, std = observations.mean(0), observations.std(0) + 1e-3
-    observations[:], next_observations[:] = (observations - mean) / std, (next_observations - mean) / std
-    return mean, std
-
-
-def reference_returns(dataset, is_maze):
-    """The returns that score 0 and 100: the data set's own, or else D4RL's; NaN where there are none."""
-    stored = tuple(dataset.storage.metadata.get(key) for key in ("ref_min_score", "ref_max_score"))
-    name = dataset.env_spec.id.split("-")[0].lower() if dataset.env_spec else None
-    return (0, 1) if is_maze else REFERENCE_RETURNS.get(name, (math.nan, math.nan)) if None in stored else stored
-
-
-class MLP(nn.Module):
-    """A 256-256 ReLU network for each member and head, all evaluated as one batched product a layer.
-
-    Inputs (M, B, n), concatenated -> (M, B, out_dim), with two heads (M, 2, B, out_dim). PyTorch's default
-    initialisation of Linear, drawn from each member's own generator. layer_norm has no gain or bias of its own.
+    Initialised like nn.Linear, uniformly within 1 / sqrt(inputs), network i from generators[i].
     """
 
-    def __init__(self, generators, in_dim, out_dim, heads=1, tanh=False, layer_norm=False):
+    def __init__(self, generators, inputs, outputs):
         super().__init__()
-        self.heads, self.tanh, self.layer_norm = heads, tanh, layer_norm
-        shapes = [(in_dim, 256), (1, 256), (256, 256), (1, 256), (out_dim, 256), (1, out_dim)]  # weight, bias, ...
-        bounds = [fan_in**-0.5 for fan_in in (in_dim, in_dim, 256, 256, 256, 256)]
-        uniform = [[2 * torch.rand(heads, *shape, generator=g) - 1 for shape in shapes] for g in generators]
-        self.layers = nn.ParameterList(bound * torch.cat(u) for bound, u in zip(bounds, zip(*uniform)))
 
-    def forward(self, *inputs):
-        x = torch.cat(inputs, -1)
-        lead = x.shape[:-1] if self.heads == 1 else (len(x), self.heads, x.shape[1])
-        x = x.repeat_interleave(self.heads, 0) if self.heads > 1 else x
-        w1, b1, w2, b2, w3, b3 = self.layers
-        # PyTorch's own "medium" gains little on a CPU; the last layer stays float32, so that outputs are not rounded
-        with torch.autocast("cpu", torch.bfloat16, torch.get_float32_matmul_precision() == "medium"):
-            for weight, bias in (w1, b1), (w2, b2):
-                x = torch.baddbmm(bias, x, weight)
-                x = (nn.functional.layer_norm(x, x.shape[-1:]) if self.layer_norm else x).relu_()
-        # for a single column, multiply and sum is a little faster on CPUs than a matrix product
-        x = torch.baddbmm(b3, x.float(), w3.mT) if w3.shape[1] > 1 else (x * w3).sum(-1, keepdim=True) + b3
-        return x.view(*lead, -1).tanh() if self.tanh else x.view(*lead, -1)
+        def uniform(*shape):
+            draws = torch.stack([torch.rand(shape, generator=generator) for generator in generators])
+            return nn.Parameter((2 * draws - 1) / math.sqrt(inputs))
+
+        self.weight = uniform(inputs, outputs)
+        self.bias = uniform(1, outputs)
+
+    def forward(self, x):
+        if self.weight.shape[-1] == 1:  # faster on a CPU than a product with one column
+            return (x * self.weight.mT).sum(-1, keepdim=True) + self.bias
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def mlp(generators, inputs, hidden, outputs):
+    """The layers of a ReLU network for each of N generators: (N, B, inputs) -> (N, B, outputs)."""
+    layers = []
+    for width in hidden:
+        layers += [Linear(generators, inputs, width), nn.ReLU(inplace=True)]
+        inputs = width
+    return [*layers, Linear(generators, inputs, outputs)]
+
+
+class Critic(nn.Module):
+    """Several Q(s, a): observations (M, B, n) and actions (M, B, m) -> (critics, M, B)."""
+
+    def __init__(self, generators, inputs, hidden, critics):
+        super().__init__()
+        self.critics = critics
+        copies = generators * critics  # all members of the first critic, then of the second, ...
+        self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
+
+    def forward(self, observations, actions):
+        x = torch.cat([observations, actions], -1)
+        return self.net(x.repeat(self.critics, 1, 1)).view(self.critics, *x.shape[:-1])
 
 
 class Agent(nn.Module):
-    """Networks, targets, coefficients and normaliser of all members, each given as (seed, lam, nu)."""
+    """The networks of M members (seed, lam, nu), their coefficients (M, 1), and the normaliser (n,).
 
-    def __init__(self, members, mean, std, act_dim, layer_norm=False):
+    For observations (M, B, n) actor gives actions (M, B, m) in [-1, 1] and vf values (M, B).
+    """
+
+    def __init__(self, members, mean, std, action_dim, args):
         super().__init__()
-        generators = [torch.Generator().manual_seed(seed) for seed, _, _ in members]
-        self.actor = MLP(generators, len(mean), act_dim, tanh=True)
-        self.qf = MLP(generators, len(mean) + act_dim, 1, heads=2)
-        self.vf = MLP(generators, len(mean), 1, layer_norm=layer_norm)
+        generators, n = [torch.Generator().manual_seed(seed) for seed, _, _ in members], len(mean)
+        self.actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
+        self.qf = Critic(generators, n + action_dim, args.hidden, args.critics)
+        self.vf = nn.Sequential(*mlp(generators, n, args.hidden, 1), nn.Flatten(-2))  # drops the trailing 1
         self.actor_target = deepcopy(self.actor).requires_grad_(False)
         self.qf_target = deepcopy(self.qf).requires_grad_(False)
-        _, lam, nu = torch.tensor(members, dtype=torch.float64).T.float().view(3, -1, 1, 1)
-        state = dict(lam=lam, nu=nu, actor_updates=torch.zeros(()), mean=torch.tensor(mean), std=torch.tensor(std))
-        for name, tensor in state.items():
-            self.register_buffer(name, tensor)
-
-
-def make_optimizers(agent, args):
-    """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would keep a number for ever."""
-    lr, on_gpu = torch.tensor(args.learning_rate, device=args.device), args.device == "cuda"
-    networks = {"vf": agent.vf, "qf": agent.qf, "actor": agent.actor}
-    return {
-        name: torch.optim.Adam(network.parameters(), lr.clone(), fused=True, capturable=on_gpu)
-        for name, network in networks.items()
-    }
+        self.register_buffer("lam", torch.tensor([[lam] for _, lam, _ in members]))
+        self.register_buffer("nu", torch.tensor([[nu] for _, _, nu in members]))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
 
 def value_loss(advantage, args):
-    """Expectile regression, Eq. (15); advantage: min Q'(s, a) - V(s), (M, B, 1) -> loss (M,)."""
-    return (torch.where(advantage > 0, args.expectile, 1 - args.expectile) * advantage**2).mean((1, 2))
+    """Expectile regression, Eq. (15): A = min Q'(s, a) - V(s), (M, B) -> loss (M,)."""
+    weight = torch.where(advantage > 0, args.expectile, 1 - args.expectile)
+    return (weight * advantage**2).mean(-1)
 
 
-def update(agent, optimizers, batch, noise, args, update_actor):
-    """One update of all members (Algorithm 1). batch: five tensors (M, B, n); noise (M, B, act_dim); losses (M,).
+def update(agent, optimizers, batch, args, update_actor):
+    """One update of all members (Algorithm 1); returns their losses, (M,) each.
 
-    Losses are summed over members, so each member's gradient is its own, and a NaN stays with its member.
+    batch: observations (M, B, n), actions (M, B, m) in [-1, 1], rewards (M, B), next observations (M, B, n),
+    terminations (M, B), and noise (M, B, m) for the target policy's action. Losses are means over the batch,
+    summed over members: every member's gradient is its own, and a NaN stays with its member. There may be no
+    member axis: plain networks V(s) -> (B,), pi(s) -> (B, m), Q(s, a) -> (2, B) train as they are.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
     """
-    observations, actions, rewards, next_observations, terminations = batch
+    observations, actions, rewards, next_observations, terminations, noise = batch
 
     # --- V, the in-sample value, Eq. (15) ---
     with torch.no_grad():
-        q_data = agent.qf_target(observations, actions).amin(1)
-    vf_loss = value_loss(q_data - agent.vf(observations), args)
+        q_data = agent.qf_target(observations, actions).amin(0)
+    advantage = q_data - agent.vf(observations)
+    shapes = [x.shape for x in (q_data, advantage, rewards, terminations)]
+    assert shapes == 4 * [actions.shape[:-1]], f"min Q, A, rewards and terminations are (M, B), not {shapes}"
+    vf_loss = value_loss(advantage, args)
     optimizers["vf"].zero_grad()
     vf_loss.sum().backward()
     optimizers["vf"].step()
@@ -331,13 +187,14 @@ def update(agent, optimizers, batch, noise, args, update_actor):
     # --- Q, mild generalization propagation, Eq. (16); V is the one just updated ---
     with torch.no_grad():
         next_actions = (agent.actor_target(next_observations) + noise).clamp(-1, 1)
-        q_next, v_next = agent.qf_target(next_observations, next_actions).amin(1), agent.vf(next_observations)
-        target = rewards + args.gamma * (1 - terminations) * (agent.lam * q_next + (1 - agent.lam) * v_next)
-    qf_loss = (agent.qf(observations, actions) - target.unsqueeze(1)).square().mean((2, 3)).sum(1)
+        q_next = agent.qf_target(next_observations, next_actions).amin(0)
+        next_values = agent.lam * q_next + (1 - agent.lam) * agent.vf(next_observations)
+        target = rewards + args.gamma * (1 - terminations) * next_values
+    qf_loss = (agent.qf(observations, actions) - target).square().mean(-1).sum(0)
     optimizers["qf"].zero_grad()
     qf_loss.sum().backward()
     optimizers["qf"].step()
-    losses = {"vf_loss": vf_loss, "qf_loss": qf_loss, "q_values": q_data.mean((1, 2))}
+    losses = {"vf_loss": vf_loss, "qf_loss": qf_loss, "q_values": q_data.mean(-1)}
 
     # --- Policy, mild action generalization, Eq. (14), and targets ---
     if update_actor:
@@ -345,329 +202,484 @@ def update(agent, optimizers, batch, noise, args, update_actor):
             advantage = q_data - agent.vf(observations)
             weight = (args.inverse_temperature * advantage).exp().clamp(max=args.max_weight)
         policy_actions = agent.actor(observations)
-        q = agent.qf(observations, policy_actions).amin(1)
-        q_scale = args.q_weight / q.detach().abs().mean((1, 2), keepdim=True)
-        actor_loss = (-q_scale * q + agent.nu * weight * (policy_actions - actions) ** 2).mean((1, 2))
+        q = agent.qf(observations, policy_actions).amin(0)
+        q_scale = args.q_weight / q.detach().abs().mean(-1, keepdim=True)
+        distance = (policy_actions - actions).square().mean(-1)
+        actor_loss = (-q_scale * q + agent.nu * weight * distance).mean(-1)
         optimizers["actor"].zero_grad()
-        actor_loss.sum().backward(inputs=list(agent.actor.parameters()))  # spares the gradients of Q's weights
-        # cosine to 0; a tensor, because a CUDA graph would keep a number for ever
-        progress = agent.actor_updates * args.policy_frequency / args.offline_steps
-        optimizers["actor"].param_groups[0]["lr"].copy_(args.learning_rate * (1 + torch.cos(math.pi * progress)) / 2)
+        actor_loss.sum().backward(inputs=list(agent.actor.parameters()))  # none for Q's weights
         optimizers["actor"].step()
-        agent.actor_updates += 1
         targets = [*agent.actor_target.parameters(), *agent.qf_target.parameters()]
-        torch._foreach_lerp_(targets, [*agent.actor.parameters(), *agent.qf.parameters()], args.tau)
-        losses |= {"actor_loss": actor_loss, "weight": weight.mean((1, 2))}
-    return {f"losses/{name}": loss.detach() for name, loss in losses.items()}
+        with torch.no_grad():
+            torch._foreach_lerp_(targets, [*agent.actor.parameters(), *agent.qf.parameters()], args.tau)
+        losses |= {"actor_loss": actor_loss, "weight": weight.mean(-1)}
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
-def make_block_runner(agent, optimizers, rows, widths, generators, args):
-    """Return run_block(step, n): the n updates that follow step, without waiting for the GPU -> the last losses.
+def make_batch(rows, noise, widths, agent):
+    """What update takes, from rows (M, B, columns) of load_transitions, with standardised observations."""
+    observations, actions, rewards, next_observations, terminations = rows.split(widths, -1)
+    observations = (observations - agent.mean) / agent.std
+    next_observations = (next_observations - agent.mean) / agent.std
+    return observations, actions, rewards.squeeze(-1), next_observations, terminations.squeeze(-1), noise
 
-    rows: transitions (N, sum of widths). A block's row numbers and noise are drawn ahead, each member's from its own
-    generator, so that every mode and any set of neighbours sees the same batches.
+
+def make_optimizers(agent, args):
+    """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would freeze a number."""
+    optimizers, is_cuda = {}, args.device.startswith("cuda")
+    for name in ("vf", "qf", "actor"):
+        learning_rate = torch.tensor(args.learning_rate, device=args.device)
+        parameters = getattr(agent, name).parameters()
+        optimizers[name] = torch.optim.Adam(parameters, learning_rate, fused=True, capturable=is_cuda)
+    return optimizers
+
+
+def draw(generators, updates, transitions, action_dim, args):
+    """Indices (updates, M, B) and TD3's noise (updates, M, B, m), each member's from its own generator."""
+    shape, device = (updates, args.batch_size), generators[0].device
+    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    noise = [torch.randn(*shape, action_dim, generator=g, device=device) for g in generators]
+    noise = args.policy_noise * torch.stack(noise, 1)
+    return torch.stack(indices, 1), noise.clamp(-args.noise_clip, args.noise_clip)
+
+
+def graphed(function):
+    """Capture function(flag, *tensors) as a CUDA graph for each flag, and from then on replay it.
+
+    The networks are so small that launching some 300 kernels takes longer than running them. A replay
+    launches all at once, with the new tensors copied to where the capture found the old ones.
     """
-    shape = (args.log_interval, len(generators), args.batch_size)
-    indices = torch.zeros(shape, dtype=torch.long, device=rows.device)
-    noise = torch.zeros((*shape, widths[1]), device=rows.device)
-    position = torch.zeros(1, dtype=torch.long, device=rows.device)  # in the block; a tensor, as graphs need
-    if args.mode == "compile":  # networks alone: compiling the whole update gave wrong targets with torch 2.13
-        torch._dynamo.config.recompile_limit = 64  # five networks, with and without gradients, share one forward
-        for network in agent.children():
-            network.compile()
-    graphs, losses, warm_up = {}, {}, 2 * args.policy_frequency
+    calls, captured = {True: 0, False: 0}, {}
 
-    def next_update(update_actor):
-        batch = rows[indices.index_select(0, position)[0]].split(widths, -1)
-        batch_noise = noise.index_select(0, position)[0]
-        position.add_(1)
-        return update(agent, optimizers, batch, batch_noise, args, update_actor)
+    def call(flag, *tensors):
+        calls[flag] += 1
+        if calls[flag] <= 2:  # Adam's state and the libraries must be set up before a capture
+            return function(flag, *tensors)
+        if flag not in captured:
+            graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                outputs = function(flag, *inputs)  # captured, not run
+            captured[flag] = graph, inputs, outputs
+        graph, inputs, outputs = captured[flag]
+        torch._foreach_copy_(inputs, tensors)
+        graph.replay()
+        return outputs
 
-    def run_block(step, n):
-        nonlocal warm_up
-        for m, generator in enumerate(generators):
-            options = dict(generator=generator, device=rows.device)
-            indices[:n, m] = torch.randint(len(rows), (n, args.batch_size), **options)
-            drawn = args.policy_noise * torch.randn((n, args.batch_size, widths[1]), **options)
-            noise[:n, m] = drawn.clamp(-args.noise_clip, args.noise_clip)
-        position.zero_()
-        for number in range(step + 1, step + n + 1):
-            update_actor = number % args.policy_frequency == 0
-            if args.mode != "cudagraph" or warm_up > 0:  # a capture wants Adam's state and the libraries set up
-                warm_up -= 1
-                losses.update(next_update(update_actor))
-                continue
-            if update_actor not in graphs:  # a capture records the kernels without running them
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-                    graphs[update_actor] = graph, next_update(update_actor)
-            graphs[update_actor][0].replay()
-            losses.update(graphs[update_actor][1])
-        return losses
-
-    return run_block
+    return call
 
 
-@torch.no_grad()
-def play(agent, envs, action_space, seeds, alive):
-    """Play one episode for each of the seeds (M, E), all side by side, one policy call a step for all members.
+# Short names of datasets. D4RL's own data end in -v2 (benchmark/import_d4rl.py); Minari's are other tasks.
+LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
+LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay", "simple")
+MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+DATASETS = {f"{env}-{level}": f"mujoco/{env}/{level}-v0" for env in LOCOMOTION for level in LEVELS}
+DATASETS |= {f"{env}-{level}-v2": f"d4rl/{env}/{level}-v2" for env in LOCOMOTION[:3] for level in LEVELS[:-1]}
+DATASETS |= {f"antmaze-{maze}": f"D4RL/antmaze/{maze}-v1" for maze in MAZES}
+DATASETS |= {f"antmaze-{maze}-v2": f"d4rl/antmaze/{maze}-v2" for maze in MAZES}
+DATASETS |= {f"pointmaze-{maze}": f"local/pointmaze/{maze}-v0" for maze in ("umaze", "medium")}
+DATASETS |= {f"{env}-replay": f"local/{env}/replay-v0" for env in LOCOMOTION[:3]}
+# Returns that score 0 and 100, those of D4RL's random and expert policies; other datasets bring their own
+REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
+REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
+REFERENCE_RETURNS |= dict.fromkeys(("antmaze", "pointmaze", "d4rlantmaze"), (0.0, 1.0))
+# D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
+MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
 
-    agent: needs actor, mean and std; envs: M * E of them; alive: bool (M,), the members that play. Returns (M, E), NaN
-    where a member does not play.
+
+def fail(message, code=2):
+    """End the program with one line that says what is wrong and what to do."""
+    tqdm.write("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def explained(message):
+    """End the program with message if anything in here goes wrong: libraries raise errors of many classes."""
+    try:
+        yield
+    except Exception as error:
+        fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
+
+
+def require(holds, message):
+    """End the program with message unless the condition holds."""
+    if not holds:
+        fail(message)
+
+
+def task_of(dataset):
+    """The name of the environment without its maze and version, such as hopper or antmaze."""
+    return re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
+
+
+def presets(dataset):
+    """What differs from the defaults of Args for the dataset's task."""
+    task = task_of(dataset)
+    maze = dict(normalize_observations=False, step_cost=1.0, nu=(0.5,))
+    maze |= dict(inverse_temperature=10.0, max_weight=100.0, expectile=0.9)
+    if task in ("antmaze", "d4rlantmaze"):
+        return maze | dict(eval_interval=50_000, eval_episodes=100)
+    if task == "pointmaze":  # ours, for a quick look on a CPU
+        return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
+    return dict(nu=(10.0,)) if task in LOCOMOTION and "expert" in dataset.id else {}
+
+
+def check(args):
+    """Refuse arguments that no member could train with."""
+    for name, value in asdict(args).items():
+        numbers = [x for x in np.ravel(value).tolist() if not isinstance(x, str)]
+        is_fine = all(0 <= x < 2**63 for x in numbers)
+        require(is_fine, f"--{name.replace('_', '-')} {value}: must be finite and not negative")
+    for name in ("seed", "lam", "nu"):
+        values = getattr(args, name)
+        require(len(set(values)) == len(values) > 0, f"--{name}: must be one or more numbers, all different")
+    steps = (args.offline_steps, args.eval_interval, args.log_interval, args.policy_frequency)
+    sizes = (args.batch_size, args.critics, *args.hidden)
+    require(min(*steps, *sizes) >= 1, "steps, intervals, sizes and --policy-frequency must be 1 or more")
+    require(max(*args.lam, args.gamma, args.tau) <= 1, "--lam, --gamma and --tau must be at most 1")
+    require(0 < args.expectile <= 1, "--expectile must be above 0 and at most 1")
+    require(args.batch_size * args.log_interval <= 1e8, "--batch-size times --log-interval is above 1e8")
+    require(re.fullmatch(r"[\w-][\w.-]*", args.exp_name), "--exp-name must be letters, digits, _, - and .")
+    require(args.runs_dir.strip(), "--runs-dir must be the name of a folder")
+    with explained(f"--device {args.device} cannot be used"):
+        torch.empty(0, device=args.device)
+
+
+def open_dataset(env_id):
+    """Find a dataset by its short name or Minari id: on this machine, or else on Minari's server."""
+    dataset_id = DATASETS.get(env_id, env_id)
+    near = ", ".join(get_close_matches(env_id.lower(), DATASETS, cutoff=0.4)) or "none"
+    require("/" in dataset_id, f"there is no dataset {env_id}; nearest: {near}; or give a Minari id")
+    with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
+        return minari.load_dataset(dataset_id)
+    kind, *name = dataset_id.removesuffix("-v0").split("/")
+    tool = {"local": f"collect_local.py {'-'.join(name)}", "d4rl": "import_d4rl.py FILE.hdf5"}.get(kind)
+    require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
+    print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
+    hint = f"; D4RL's own data are --env-id {env_id}-v2" if f"{env_id}-v2" in DATASETS else ""
+    with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`{hint}"):
+        return minari.load_dataset(dataset_id, download=True)
+
+
+class OneGoal(gym.Wrapper):
+    """A Gymnasium-Robotics maze as D4RL's task: one start, one goal, over with a reward of 1 at the goal."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        maze, robot = env.unwrapped.maze, getattr(env.unwrapped, "ant_env", None)
+        grid = np.array(maze.maze_map, dtype=str)
+        cells = [*np.argwhere(grid == "r"), *np.argwhere(grid == "g")]
+        self.start, self.goal_cell = cells if len(cells) == 2 else np.array(MAZE_CELLS[grid.shape])
+        self.goal = maze.cell_rowcol_to_xy(self.goal_cell)
+        # D4RL's noise at the start: 0.1 on every position; the ant's own reset adds it to x and y as well
+        env.unwrapped.position_noise_range = 0.0 if robot else 0.1 / maze.maze_size_scaling
+        if robot:
+            robot._reset_noise_scale = 0.1
+
+    def is_reached(self, xy):
+        """Whether positions (..., 2) lie within 0.5 m of the goal."""
+        return np.linalg.norm(xy - self.goal, axis=-1) <= 0.5
+
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(seed=seed, options={"reset_cell": self.start, "goal_cell": self.goal_cell})
+
+    def step(self, action):
+        observation, _, _, truncated, info = self.env.step(action)
+        is_reached = bool(self.is_reached(observation["achieved_goal"]))
+        return observation, float(is_reached), is_reached, truncated, info
+
+
+def make_env(dataset, **options):
+    """The dataset's environment, with flat observations and actions in [-1, 1]; options such as render_mode.
+
+    A maze is that of the data, not the one stored for evaluation, which may be another. Its goal is not
+    observed, and OneGoal ends its episodes.
     """
-    middle, half = action_range(action_space)
-    observations = np.stack([flatten(env.reset(seed=int(seed))[0]) for env, seed in zip(envs, seeds.flat)])
-    running = np.repeat(alive, seeds.shape[1])
-    returns = np.where(running, 0.0, np.nan)
-    while running.any():
-        inputs = torch.from_numpy(observations).to(agent.mean.device).view(*seeds.shape, -1)
-        actions = agent.actor((inputs - agent.mean) / agent.std).flatten(0, 1).cpu().numpy()
-        actions = (middle + half * actions).astype(action_space.dtype)
-        for i in np.flatnonzero(running):
-            observation, reward, terminated, truncated, _ = envs[i].step(actions[i])
-            observations[i], running[i] = flatten(observation), not (terminated or truncated)
-            returns[i] += reward
-    return returns.reshape(seeds.shape)
+    if task_of(dataset) in ("antmaze", "pointmaze"):
+        env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
+        env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
+    else:
+        env = dataset.recover_environment(eval_env=True, **options)
+    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), -1.0, 1.0)
 
 
-def serve(pipe, dataset, is_maze):
-    """What an evaluation process does: play with the policies that come, until the other end of the pipe is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the training process; this one follows it
-    torch.set_num_threads(1)
-    envs = []
-    try:
-        while True:
-            policy, seeds, alive = pickle.loads(pipe.recv_bytes())
-            with contextlib.redirect_stderr(io.StringIO()):  # the training process has shown the libraries' warnings
-                envs += [make_env(dataset, is_maze) for _ in range(seeds.size - len(envs))]
-            pipe.send(play(policy, envs, dataset.action_space, seeds, alive))
-    except (EOFError, BrokenPipeError):
-        pass
+def flatten(observations):
+    """Concatenate a dictionary's entries by sorted key, as gymnasium.wrappers.FlattenObservation does."""
+    if isinstance(observations, dict):
+        return np.concatenate([flatten(observations[key]) for key in sorted(observations)], axis=-1)
+    return np.asarray(observations, np.float32)
 
 
-def start_workers(dataset, is_maze, episodes):
-    """Start a process for evaluation on each of PyTorch's cores (OMP_NUM_THREADS); returns the pipes to them."""
-    count = min(torch.get_num_threads(), episodes, 16)
-    if episodes < 10 or count == 1:
-        return []  # few episodes do not repay the seconds that the start of a process takes
-    context, workers = multiprocessing.get_context("spawn"), []  # CUDA and threads do not survive a fork
-    for _ in range(count):
-        worker, other_end = context.Pipe()
-        context.Process(target=serve, args=(other_end, dataset, is_maze), daemon=True).start()
-        other_end.close()
-        workers.append(worker)
-    return workers
+def load_transitions(dataset, is_reached, args):
+    """Cut episodes into transitions; those of a maze, which have goals of their own, for its one goal.
+
+    is_reached: whether positions (T, 2) lie at the maze's goal; None outside mazes. Returns float32 rows
+    (N, columns) of observation, action in [-1, 1], reward, next observation and termination; the widths of
+    these; and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
+    """
+    space, episodes, returns = dataset.action_space, [], []
+    is_box = isinstance(space, gym.spaces.Box) and space.is_bounded() and len(space.shape) == 1
+    require(is_box and space.shape != (0,), f"{dataset.id}: actions must be bounded vectors, not {space}")
+    middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
+        for episode in dataset.iterate_episodes():
+            observations, rewards, terminations = episode.observations, episode.rewards, episode.terminations
+            if is_reached:
+                terminations = is_reached(observations["achieved_goal"][1:])
+                rewards = terminations.astype(np.float32)
+                observations = {key: observations[key] for key in ("achieved_goal", "observation")}
+            # recordings may go on after a termination, where an evaluation ends
+            length = terminations.argmax() + 1 if terminations.any() else len(rewards)
+            returns.append(rewards[:length].sum())
+            observations = flatten(observations)
+            actions = (episode.actions.reshape(len(rewards), *space.shape) - middle) / half
+            rewards, terminations = rewards[:, None], terminations[:, None]
+            parts = observations[:-1], actions, rewards - args.step_cost, observations[1:], terminations
+            episodes.append(np.concatenate(parts, axis=1, dtype=np.float32))
+        rows, widths = np.concatenate(episodes), [part.shape[1] for part in parts]
+    _, actions, rewards, _, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+    require(np.isfinite(rows).all(), f"{dataset.id}: observations, actions and rewards must be finite")
+    require(np.abs(actions).max() <= 1 + 1e-4, f"{dataset.id}: actions must lie within {space}")
+    require(np.ptp(rewards) > 0, f"{dataset.id}: all rewards are equal, there is nothing to learn")
+    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations,")
+    print(f"rewards {rewards.min():.4g} to {rewards.max():.4g}; widths {widths}")
+    return rows, widths, np.array(returns)
 
 
-def evaluate(agent, envs, workers, action_space, seeds, alive):
-    """Play one episode for each of the seeds (M, E), in the workers if there are any; returns as in play."""
-    if not workers:
-        return play(agent, envs, action_space, seeds, alive)
-    policy = SimpleNamespace(actor=deepcopy(agent.actor).cpu(), mean=agent.mean.cpu(), std=agent.std.cpu())
-    try:
-        for worker, share in zip(workers, np.array_split(seeds, len(workers), axis=1)):
-            worker.send_bytes(pickle.dumps((policy, share, alive)))
-        return np.concatenate([worker.recv() for worker in workers], axis=1)
-    except (EOFError, OSError):
-        fail("an evaluation process has ended (no memory?): --resume with the run folder goes on from its last "
-             "checkpoint; with OMP_NUM_THREADS=1 evaluation needs no other process")  # fmt: skip
+def start_worker(dataset):
+    """Give this process an environment to evaluate in, and let it end with the process that trains."""
+    global env
+    env, parent = make_env(dataset), multiprocessing.parent_process()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the process that trains
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def write_file(path, content):
+def get_policy(agent, m):
+    """Member m's actor for play, in NumPy, which is faster than PyTorch on single observations."""
+    layers = [layer for layer in agent.actor if isinstance(layer, Linear)]
+    weights = [(layer.weight[m].numpy(force=True), layer.bias[m, 0].numpy(force=True)) for layer in layers]
+    return agent.mean.numpy(force=True), agent.std.numpy(force=True), weights
+
+
+def play(policy, seed):
+    """Play an episode in this process's environment; returns its undiscounted return."""
+    mean, std, (*hidden, (last_weight, last_bias)) = policy
+    observation, _ = env.reset(seed=int(seed))
+    episode_return, is_over = 0.0, False
+    while not is_over:
+        x = (observation.astype(np.float32) - mean) / std
+        for weight, bias in hidden:
+            x = np.maximum(x @ weight + bias, 0)
+        action = np.tanh(x @ last_weight + last_bias)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        episode_return += float(reward)
+        is_over = terminated or truncated
+    return episode_return
+
+
+def evaluate(agent, results, step, run_tasks, args):
+    """Undiscounted returns (M, eval_episodes), NaN where a member has diverged; each step has its seeds."""
+    n, returns = args.eval_episodes, np.full((len(results), args.eval_episodes), np.nan)
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    policies = [get_policy(agent, m) for m in alive for _ in range(n)]
+    seeds = [np.random.SeedSequence((results[m]["seed"], step)).generate_state(n) for m in alive]
+    with explained("evaluation failed: go on with --resume and the run's folder"):
+        returns[alive] = np.reshape(list(run_tasks(play, policies, np.ravel(seeds))), (len(alive), n))
+    return returns
+
+
+def write(path, content):
     """Write bytes under another name, then rename: a kill or a full disk leaves the old file as it was."""
     temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
 
 
-def save_checkpoint(run_dirs, results, agent, optimizers, generators, **state):
-    """Write every member's result.json, then one checkpoint of all; state: what else it holds."""
-    for run_dir, result in zip(run_dirs, results):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_file(run_dir / "result.json", json.dumps(result, indent=1).encode())
-    state |= {"made_by": Path(__file__).stem, "args": results[0]["args"], "results": results}
-    state |= {"agent": agent.state_dict(), "optimizers": {k: v.state_dict() for k, v in optimizers.items()}}
+def start_run(args, dataset, data_crc32, members):
+    """Make the run's folder; returns it and what its result.json begins with."""
+    env_id = re.sub(r"[^\w.-]", "-", args.env_id)
+    run_dir = Path(args.runs_dir) / f"{env_id}__{args.exp_name}__{time.time_ns() // 10**6}"
+    with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
+        run_dir.mkdir(parents=True)
+    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
+    git = subprocess.run(command, capture_output=True, text=True)
+    run = {"script": Path(__file__).stem, "env_id": args.env_id, "dataset_id": dataset.id}
+    run |= {"data_crc32": data_crc32, "git_commit": git.stdout.strip(), "args": asdict(args)}
+    run |= {"versions": {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}}
+    run |= {"step": 0, "updates_per_second": None, "members": []}
+    for seed, lam, nu in members:
+        name = f"seed{seed}"
+        if len(args.lam) > 1:
+            name += f"_lam{lam}"
+        if len(args.nu) > 1:
+            name += f"_nu{nu}"
+        member = {"name": name, "seed": seed, "lam": lam, "nu": nu, "diverged_at": None, "evaluations": []}
+        run["members"].append(member)
+    return run_dir, run
+
+
+def save(run_dir, run, agent, optimizers, generators):
+    """Write result.json, then the checkpoint: all that the next update depends on."""
+    state = {"run": run, "agent": agent.state_dict()}
+    state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     state["generators"] = [generator.get_state() for generator in generators]
-    state["run_dirs"] = [run_dir.name for run_dir in run_dirs]
     torch.save(state, buffer := io.BytesIO())
-    write_file(run_dirs[0] / "checkpoint.pt", buffer.getvalue())
+    write(run_dir / "result.json", json.dumps(run, indent=1).encode())
+    write(run_dir / "checkpoint.pt", buffer.getvalue())
 
 
-def load_checkpoint(run, script):
-    """Read the checkpoint of a run folder, which result.json names; nothing in it is executed."""
-    try:
-        path = Path(run) / json.loads((Path(run) / "result.json").read_text())["checkpoint"]
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["made_by"] != script:
-            raise ValueError(f"made by {state['made_by']}.py")
-        return state
-    except OSError as error:
-        fail(f"no checkpoint ({error}): give a run folder that training has printed")
-    except Exception as error:
-        fail(f"the checkpoint of {run} is damaged or not of {script}.py ({str(error)[:80]})")
+def load_checkpoint(run_dir, script, device):
+    """Read the checkpoint of one of script's runs, intact; nothing in it is executed."""
+    path = Path(run_dir) / "checkpoint.pt"
+    require(path.is_file(), f"there is no {path}: give the folder of a run")
+    with explained(f"{path} is damaged"):
+        is_intact = zipfile.ZipFile(path).testzip() is None
+        state = torch.load(path, map_location=device, weights_only=True) if is_intact else None
+        made_by = state["run"]["script"]
+    require(made_by == script, f"{path} is not of {script}.py, but of {made_by}.py")
+    return state
 
 
-def restore(state, data_mark, agent, optimizers, generators):
-    """Put networks, optimizers and random numbers where the checkpoint left them."""
-    if state["data"] != data_mark:
-        fail(f"the checkpoint belongs to data {state['data']} (id, transitions, columns), here {data_mark}")
-    agent.load_state_dict(state["agent"])
-    for name, optimizer in optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][name])
-        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(agent.mean.device)
-    for generator, generator_state in zip(generators, state["generators"]):
-        generator.set_state(generator_state)
-
-
-def start_runs(args, members, dataset):
-    """Make a new folder for each member; returns the folders and what their result.json begins with."""
-    stem, stamp = f"{args.runs_dir}/{args.env_id.replace('/', '-')}__{args.exp_name}", int(time.time())
-    varied = [f"__lam{lam:g}" * (len(args.lam) > 1) + f"__nu{nu:g}" * (len(args.nu) > 1) for _, lam, nu in members]
-    names = [f"{stem}__{seed}{suffix}__" for (seed, _, _), suffix in zip(members, varied)]
-    while os.path.exists(f"{names[0]}{stamp}"):
-        stamp += 1
-    run_dirs = [Path(f"{name}{stamp}") for name in names]
-    for run_dir in run_dirs:
-        run_dir.mkdir(parents=True)  # fails if another run has just made it
-    git = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"], capture_output=True, text=True)
-    common = {"env_id": args.env_id, "dataset_id": dataset.id, "args": asdict(args), "git_commit": git.stdout[:40]}
-    common["versions"] = {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}
-    common |= {"checkpoint": f"../{run_dirs[0].name}/checkpoint.pt", "diverged_at": None}
-    return run_dirs, [{**common, "seed": seed, "lam": lam, "nu": nu, "evaluations": []} for seed, lam, nu in members]
-
-
-def open_writers(run_dirs, args, step):
-    """A TensorBoard writer for each member, which drops what a killed run wrote after its checkpoint."""
-    writers = [SummaryWriter(str(run_dir), purge_step=step + 1) for run_dir in run_dirs]
-    table = "|param|value|\n|-|-|\n" + "\n".join(f"|{name}|{value}|" for name, value in asdict(args).items())
-    for writer in writers:
-        writer.add_text("hyperparameters", table)
-    return writers
-
-
-def mark_diverged(agent, results, step):
-    """Write NaN and infinity in a member's networks into its results; returns who is alive, bool (M,)."""
-    finite = torch.stack([p.isfinite().view(len(results), -1).all(1) for p in agent.parameters()]).all(0)
-    for result, is_finite in zip(results, finite.tolist()):
-        if not is_finite and result["diverged_at"] is None:
-            result["diverged_at"] = step
-            tqdm.write(f"seed {result['seed']}, lam {result['lam']}, nu {result['nu']} diverged by step {step}: NaN")
-    return np.array([result["diverged_at"] is None for result in results])
-
-
-def log(writers, results, step, losses, charts, returns, low, high, is_maze):
-    """Write every member's scalars; with the returns (M, E) of an evaluation, these too, also into its results."""
-    for m, (writer, result) in enumerate(zip(writers, results)):
-        scalars = {name: loss[m] for name, loss in losses.items()} | charts
-        if returns is not None:
-            mean = float(returns[m].mean())
-            evaluation = {"episodic_return": mean, "normalized_score": 100 * (mean - low) / (high - low)}
-            evaluation |= {
-                "success_rate": mean if is_maze else math.nan,
-                "q_mean": scalars.get("losses/q_values", math.nan),
-            }
-            scalars |= {f"eval/{name}": value for name, value in evaluation.items()}
-            entry = {"step": step, "returns": None if math.isnan(mean) else returns[m].tolist()}
-            entry |= {name: value if math.isfinite(value) else None for name, value in evaluation.items()}
-            result["evaluations"].append(entry)
-        for name, value in scalars.items():
-            if math.isfinite(value):
-                writer.add_scalar(name, value, step)
-
-
-def train(args, state=None):
-    """Train all members, from scratch or on from a checkpoint; returns their run folders."""
-    dataset = open_dataset(args.env_id)
-    args, family = resolve_args(args, dataset)
-    members = list(itertools.product(args.seed, args.lam, args.nu))
-    torch.set_float32_matmul_precision(args.matmul_precision)
-    if args.device == "cuda":
-        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
-
-    # --- Data ---
-    is_maze = family in ("antmaze", "pointmaze")
-    try:
-        workers = start_workers(dataset, is_maze, args.eval_episodes)
-        count = 1 if workers else len(members) * args.eval_episodes or int(is_maze)
-        envs = [make_env(dataset, is_maze) for _ in range(count)]
-    except Exception as error:
-        fail(f"cannot make the environment of {dataset.id} ({error!r}); but for mazes, --eval-episodes 0 needs none")
-    rows, widths, returns = load_transitions(
-        dataset, envs[0].unwrapped.maze.unique_goal_locations[0] if is_maze else None
-    )
-    mean, std = normalize(rows, widths, args.normalize_observations)
-    rows = torch.from_numpy(rows).to(args.device)
-    low, high = reference_returns(dataset, is_maze)
-    scores = 100 * (returns - low) / (high - low)
-    print(f"normalized score of the data's episodes: mean {scores.mean():.1f}, best {scores.max():.1f}")
-
-    # --- Agent and results, new or as the checkpoint left them ---
-    agent = Agent(members, mean, std, widths[1], args.layer_norm).to(args.device)
-    optimizers = make_optimizers(agent, args)
-    generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
-    data_mark, step = [dataset.id, *rows.shape], 0
-    if state is None:
-        run_dirs, results = start_runs(args, members, dataset)
-    else:
-        restore(state, data_mark, agent, optimizers, generators)
-        step, results, run_dirs = state["step"], state["results"], [Path(args.runs_dir) / n for n in state["run_dirs"]]
-    kept = run_dirs, results, agent, optimizers, generators
-
-    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
-    print(f"{len(members)} member(s) on {args.device}, {args.mode}, evaluation in {len(workers) or 1} processes: "
-          + " ".join(map(str, run_dirs)), flush=True)  # fmt: skip
-    save_checkpoint(*kept, data=data_mark, step=step)  # a folder that cannot be written shows now
-    writers = open_writers(run_dirs, args, step)
-    run_block = make_block_runner(agent, optimizers, rows, widths, generators, args)
-    bar = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05)
-    first_step, seconds, alive = step, 0.0, mark_diverged(agent, results, step)
-    while step < args.offline_steps and alive.any():
-        began = time.perf_counter()
-        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
-        n = min(*ends, args.offline_steps) - step
-        losses = {name: loss.tolist() for name, loss in run_block(step, n).items()}  # waits for the GPU
-        step, seconds = step + n, seconds + time.perf_counter() - began
-        bar.update(n)
-        alive, returns = mark_diverged(agent, results, step), None
-        charts = {"charts/SPS": (step - first_step) / seconds}
-        charts["charts/learning_rate"] = float(optimizers["actor"].param_groups[0]["lr"])
-        if step % args.eval_interval == 0 or step == args.offline_steps or not alive.any():
-            seeds = [np.random.SeedSequence((seed, step)).generate_state(args.eval_episodes) for seed, _, _ in members]
-            returns = np.full((len(members), 1), np.nan)
-            if args.eval_episodes:
-                returns = evaluate(agent, envs, workers, dataset.action_space, np.stack(seeds), alive)
-        for result in results:
-            result["updates_per_second"] = charts["charts/SPS"]
-        log(writers, results, step, losses, charts, returns, low, high, is_maze)
-        if returns is not None:
-            save_checkpoint(*kept, data=data_mark, step=step)
-            scores = [result["evaluations"][-1]["normalized_score"] for result in results]
-            bar.set_postfix_str("score " + " ".join("-" if score is None else f"{score:.1f}" for score in scores))
-    bar.close()
-    for writer, run_dir, result in zip(writers, run_dirs, results):
-        writer.close()
-        last = result["evaluations"][-1]
-        print(f"{run_dir}: last return {last['episodic_return']}, normalized score {last['normalized_score']}")
-    return run_dirs
+def parse_args():
+    """Parse the command line twice (--env-id or --resume picks the defaults): args, dataset, checkpoint."""
+    args, state, saved = tyro.cli(Args, description=__doc__), None, {}
+    if args.resume:
+        state = load_checkpoint(args.resume, Path(__file__).stem, args.device)
+        saved = state["run"]["args"] | {"resume": args.resume, "device": args.device}
+        is_same = saved.keys() == asdict(args).keys()
+        require(is_same, f"{args.resume} is of another version of {Path(__file__).name}")
+    dataset = open_dataset(saved.get("env_id", args.env_id))
+    args = tyro.cli(Args, default=replace(Args(), **(presets(dataset) | saved)), description=__doc__)
+    changed = [name for name, value in saved.items() if getattr(args, name) != value]
+    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
+    check(args)
+    return args, dataset, state
 
 
 def main():
-    args, state = tyro.cli(Args, description=__doc__), None
-    if args.resume is not None:
-        state = load_checkpoint(args.resume, Path(__file__).stem)
-        saved = replace(Args(**state["args"]), resume=args.resume, runs_dir=str(Path(args.resume).resolve().parent))
-        args = tyro.cli(Args, default=saved, description=__doc__)
-        if replace(args, mode=saved.mode) != saved:
-            fail("--resume takes its arguments from the checkpoint: give no others, but for --mode")
-    try:
-        train(args, state)
-    except OSError as error:
-        fail(f"cannot write ({error}): make room or choose another --runs-dir; what was written before is intact, and "
-             "--resume with a run folder goes on from its last checkpoint")  # fmt: skip
+    args, dataset, state = parse_args()
+    members = list(itertools.product(args.seed, args.lam, args.nu))
+    torch.set_float32_matmul_precision("high" if args.tf32 else "highest")
+    is_cuda = args.device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
+
+    # --- Environment and data ---
+    global env  # in which play evaluates, here or in every evaluation process
+    with explained(f"cannot make the environment of {dataset.id}"):
+        env = make_env(dataset)
+        is_reached = env.get_wrapper_attr("is_reached") if env.has_wrapper_attr("is_reached") else None
+    rows, widths, returns = load_transitions(dataset, is_reached, args)
+    shapes = [*env.observation_space.shape, *env.action_space.shape]
+    require(shapes == widths[:2], f"{dataset.id}: widths {widths[:2]} are not the environment's, {shapes}")
+    mean, std, observations = np.zeros(widths[0]), np.ones(widths[0]), rows[:, : widths[0]]
+    if args.normalize_observations:
+        mean = observations.mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
+        std = observations.std(0, dtype=np.float64) + 1e-3
+    data_crc32 = zlib.crc32(rows)
+    rows = torch.from_numpy(rows).to(args.device)
+    stored = [dataset.storage.metadata.get(key, math.nan) for key in ("ref_min_score", "ref_max_score")]
+    low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
+    with explained(f"{dataset.id}: its reference scores must be two different numbers"):
+        print(f"normalized score of the data: {100 * (float(returns.mean()) - low) / (high - low):.1f}")
+
+    # --- Agent and run, new or as the checkpoint left them ---
+    agent = Agent(members, mean, std, widths[1], args).to(args.device)
+    optimizers = make_optimizers(agent, args)
+    generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
+    if state:
+        run_dir, run = Path(args.resume), state["run"]
+        require(run["data_crc32"] == data_crc32, f"{dataset.id} has changed since the checkpoint")
+        with explained(f"the checkpoint in {run_dir} does not fit the networks"):
+            agent.load_state_dict(state["agent"])
+            for name, optimizer in optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            for generator, generator_state in zip(generators, state["generators"]):
+                generator.set_state(generator_state.cpu())
+    else:
+        run_dir, run = start_run(args, dataset, data_crc32, members)
+    lock = open(run_dir / "lock", "w")
+    with explained(f"{run_dir} is being trained by another process"):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
+    results, step = run["members"], run["step"]
+    writers = [SummaryWriter(str(run_dir / result["name"]), purge_step=step + 1) for result in results]
+    for writer in writers:
+        lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
+        writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
+    run_tasks, processes = map, min(torch.get_num_threads(), 16)  # of evaluation; OMP_NUM_THREADS sets them
+    if args.eval_episodes and processes > 1:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy in each of them
+        spawn = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+        run_tasks = ProcessPoolExecutor(processes, spawn, start_worker, (dataset,)).map
+
+    # --- One update, as a CUDA graph on a GPU ---
+    def train_step(update_actor, indices, noise):
+        batch = make_batch(rows[indices], noise, widths, agent)
+        return update(agent, optimizers, batch, args, update_actor)
+
+    if is_cuda and args.cuda_graph:
+        train_step = graphed(train_step)
+
+    # --- One evaluation and checkpoint ---
+    bar, losses = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05), {}
+
+    def evaluate_and_save():
+        returns = evaluate(agent, results, step, run_tasks, args)
+        for m, (writer, result) in enumerate(zip(writers, results)):
+            mean = returns[m].mean() if args.eval_episodes else math.nan
+            score = 100 * (mean - low) / (high - low)
+            evaluation = {"episodic_return": float(mean), "normalized_score": float(score)}
+            for name, value in evaluation.items():
+                writer.add_scalar(f"eval/{name}", value, step)
+            evaluation["q_mean"] = losses["q_values"][m].item() if losses else math.nan
+            result["evaluations"].append({"step": step, "returns": returns[m].tolist()} | evaluation)
+        scores = [result["evaluations"][-1]["normalized_score"] for result in results]
+        bar.set_postfix_str("score " + " ".join(f"{score:.1f}" for score in scores))
+        save(run_dir, run, agent, optimizers, generators)
+
+    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
+    print(f"{len(members)} member(s) on {args.device}: {run_dir}", flush=True)
+    actor_lr = optimizers["actor"].param_groups[0]["lr"]  # the tensor itself: filling it sets the rate
+    first_step, seconds = step, 0.0
+    if not state:
+        evaluate_and_save()  # what could go wrong there goes wrong before the training
+    while step < args.offline_steps and not all(result["diverged_at"] for result in results):
+        began = time.perf_counter()
+        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
+        n = min(*ends, args.offline_steps) - step
+        indices, noise = draw(generators, n, len(rows), widths[1], args)
+        for i in range(n):
+            step += 1
+            update_actor = step % args.policy_frequency == 0
+            if update_actor:  # cosine to 0, from the full rate at the actor's first update
+                progress = (step - args.policy_frequency) / args.offline_steps
+                actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
+            losses |= train_step(update_actor, indices[i], noise[i])
+        scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
+        seconds += time.perf_counter() - began
+        run |= {"step": step, "updates_per_second": (step - first_step) / seconds}
+        bar.update(n)
+        for m, (writer, result) in enumerate(zip(writers, results)):
+            writer.add_scalar("charts/SPS", run["updates_per_second"], step)
+            for name, values in scalars.items():
+                writer.add_scalar(name, values[m], step)
+                if not math.isfinite(values[m]) and not result["diverged_at"]:
+                    result["diverged_at"] = step
+                    tqdm.write(f"{result['name']} has diverged by update {step}: {name} is {values[m]}")
+        has_ended = step == args.offline_steps or all(result["diverged_at"] for result in results)
+        if step % args.eval_interval == 0 or has_ended:
+            evaluate_and_save()
+    bar.close()
+    for writer, result in zip(writers, results):
+        writer.close()
+        last = result["evaluations"][-1]
+        print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        fail("interrupted; go on from the last checkpoint with --resume and the run's folder", code=130)
+    except OSError as error:
+        fail(f"{error}; what was written is intact, go on with --resume and the run's folder")

@@ -1,127 +1,145 @@
-"""Import a locomotion file of D4RL (v2) into Minari's folder on this machine, once.
+"""Import a v2 file of D4RL, locomotion or AntMaze, into Minari's folder on this machine, once.
 
     python benchmark/import_d4rl.py hopper_medium_replay-v2.hdf5
     python dmg_offline.py --env-id hopper-medium-replay-v2
 
-The files are at http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/ (hopper, halfcheetah,
-walker2d; random, medium, medium_replay, medium_expert, expert, full_replay). Cutting the imported episodes
-into transitions gives what D4RL's qlearning_dataset gives: steps with a timeout are left out, because the
-file does not hold what came after.
+The files are at http://rail.eecs.berkeley.edu/datasets/offline_rl/: in gym_mujoco_v2/ hopper, halfcheetah and
+walker2d with random, medium, medium_replay, medium_expert, expert and full_replay, in ant_maze_v2/ the six
+whose names end in _fixed. Cutting the imported episodes into transitions gives what D4RL's qlearning_dataset
+gives: steps with a timeout are left out, because the file does not hold what came after.
 """
 
 import re
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import gymnasium as gym
 import h5py
-import minari
 import numpy as np
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.storage.datasets_root_dir import get_dataset_path
+from store import errors_in_one_line, fail, is_stored, quiet_stderr, store
 
-# Gymnasium's environment, returns that score 0 and 100, dimensions of observations and actions
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.d4rl_antmaze is found
+
+# Environment, returns that score 0 and 100, numbers in an observation and in an action
 ENVIRONMENTS = {
     "hopper": ("Hopper-v4", -20.272305, 3234.3, 11, 3),
     "halfcheetah": ("HalfCheetah-v4", -280.178953, 12135.0, 17, 6),
     "walker2d": ("Walker2d-v4", 1.629008, 4592.3, 17, 6),
+    "antmaze": ("benchmark.d4rl_antmaze:D4RLAntMaze/{}-v2", 0.0, 1.0, 29, 8),
 }
+# Maze, many starts, many goals in the name of the file -> level in the name of the data set
+ANTMAZES = {
+    ("u", "False", "False"): "umaze",
+    ("u", "True", "True"): "umaze-diverse",
+    ("big", "True", "False"): "medium-play",
+    ("big", "True", "True"): "medium-diverse",
+    ("hardest", "True", "False"): "large-play",
+    ("hardest", "True", "True"): "large-diverse",
+}
+ANTMAZE_FILE = r"Ant_maze_(\w+)-maze_noisy_multistart_(\w+)_multigoal_(\w+)_sparse_fixed\.hdf5"
 
 
 @dataclass
 class Args:
     file: Annotated[Path, tyro.conf.Positional]
-    """D4RL's file, under its own name (begins with the environment's)"""
+    """D4RL's file, under its own name"""
     id: str | None = None
     """of the Minari data set to write; otherwise d4rl/<env>/<level>-v2, from the name of the file"""
+    overwrite: bool = False
+    """import again what is already there"""
 
 
-def fail(message):
-    """End the program with one line that says what is wrong and what to do."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+def identify(file_name, has_id):
+    """Environment and level that the name of D4RL's file stands for, such as antmaze and large-play."""
+    locomotion = "(hopper|halfcheetah|walker2d)_"
+    if match := re.match(locomotion + (r"(.*)" if has_id else r"(\w+)-v2\.hdf5$"), file_name):
+        return match[1], match[2].replace("_", "-")
+    match = re.fullmatch(ANTMAZE_FILE, file_name)
+    if not match or match.groups() not in ANTMAZES:
+        fail(f"{file_name} is not named like a v2 file of D4RL, such as hopper_medium_replay-v2.hdf5")
+    return "antmaze", ANTMAZES[match.groups()]
 
 
-def cut(observations, actions, rewards, terminals, timeouts, next_observations=None):
+def read(path, observation_dim, action_dim):
+    """The arrays that cut takes, one row a step, in float32; ValueError if they cannot be D4RL's."""
+    keys = ["observations", "actions", "rewards", "terminals", "timeouts"]
+    with h5py.File(path) as file, np.errstate(over="ignore"):
+        keys += ["next_observations"] if "next_observations" in file else []
+        data = {key: file[key][:].astype(np.float32) for key in keys}
+    shapes = {"observations": (observation_dim,), "actions": (action_dim,)}
+    shapes["next_observations"] = shapes["observations"]
+    for key, array in data.items():
+        wanted = (len(data["rewards"]), *shapes.get(key, ()))
+        if array.shape != wanted:
+            raise ValueError(f"{key} have the shape {array.shape} instead of {wanted}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{key} hold NaN or infinity in {(~np.isfinite(array)).sum()} places")
+    if (largest := np.abs(data["actions"]).max(initial=0)) > 1 + 1e-4:
+        raise ValueError(f"actions go up to {largest:g}, and D4RL's stay within -1 and 1")
+    # what follows a terminal is masked in every target: without a stored one any row does
+    return data | {"next_observations": data.get("next_observations", data["observations"])}
+
+
+def cut(observations, actions, rewards, terminals, timeouts, next_observations, at_terminals=True):
     """Cut flat arrays (N rows, one a step) into Minari's episodes.
 
-    A timeout ends an episode before its own step, whose next observation is unknown; a terminal ends it
-    after. The last row only serves as the next observation of the one before.
+    A timeout ends an episode before its own step, whose next observation is unknown, and a terminal ends it
+    after, but not in AntMaze, where trajectories go on. The last row only serves as a next observation.
     """
-    episodes, start, last_row = [], 0, len(rewards) - 1
-    for end in np.flatnonzero(terminals | timeouts | (np.arange(len(rewards)) == last_row)):
-        terminated = bool(terminals[end] and not timeouts[end] and end < last_row)
-        stop = end + 1 if terminated else end  # transitions start .. stop - 1
-        if stop > start:
-            # what follows a terminal is masked in every target: without a stored one any row does
-            following = next_observations if terminated and next_observations is not None else observations
-            terminations, truncations = np.zeros((2, stop - start), bool)
-            terminations[-1], truncations[-1] = terminated, not terminated
-            episodes.append(
-                EpisodeBuffer(
-                    id=len(episodes),
-                    observations=np.concatenate([observations[start:stop], following[end][None]]),
-                    actions=actions[start:stop],
-                    rewards=rewards[start:stop],
-                    terminations=terminations,
-                    truncations=truncations,
-                )
+    terminals, timeouts = terminals.astype(bool), timeouts.astype(bool)
+    timeouts[-1:] = True
+    episodes, start = [], 0
+    for end in np.flatnonzero(timeouts | (terminals & at_terminals)):
+        rows, start = slice(start, end if timeouts[end] else end + 1), end + 1
+        last_observation = (observations if timeouts[end] else next_observations)[end]
+        truncations = np.zeros_like(terminals[rows])
+        truncations[-1:] = timeouts[end]
+        if len(truncations):
+            episode = EpisodeBuffer(
+                observations=np.vstack([observations[rows], last_observation]),
+                actions=actions[rows],
+                rewards=rewards[rows],
+                terminations=terminals[rows],
+                truncations=truncations,
             )
-        start = end + 1
+            episodes.append(episode)
     return episodes
 
 
-def read(path, env_name):
-    """The arrays of D4RL's file in the order of cut's arguments; ValueError if their shapes do not fit."""
-    with h5py.File(path) as file:
-        arrays = [file[key][:].astype(np.float32) for key in ("observations", "actions", "rewards")]
-        arrays += [file[key][:].astype(bool) for key in ("terminals", "timeouts")]
-        if "next_observations" in file:
-            arrays.append(file["next_observations"][:].astype(np.float32))
-    rows, (*_, observation_dim, action_dim) = len(arrays[0]), ENVIRONMENTS[env_name]
-    wanted = [(rows, observation_dim), (rows, action_dim), (rows,), (rows,), (rows,), (rows, observation_dim)]
-    shapes = [array.shape for array in arrays]
-    if shapes != wanted[: len(shapes)] or rows < 2:
-        raise ValueError(f"arrays of shapes {shapes} do not fit {env_name}")
-    return arrays
-
-
+@errors_in_one_line()
 def main():
     """Everything is checked before anything is written."""
     args = tyro.cli(Args, description=__doc__)
-    name = args.file.name.lower()
-    if "maze" in name:
-        fail(f"{name}: AntMaze data come from Minari's own D4RL/antmaze sets (--env-id antmaze-large-play)")
-    match = re.match(r"(hopper|halfcheetah|walker2d)_(\w+)-v2\.hdf5$", name)
-    match = match or (args.id and re.match("(hopper|halfcheetah|walker2d)_", name))
-    if not match:
-        fail(f"{name} is not named like a locomotion file of D4RL v2, such as hopper_medium_replay-v2.hdf5")
-    env_name = match[1]
-    dataset_id = args.id or f"d4rl/{env_name}/{match[2].replace('_', '-')}-v2"
-    if not re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id):
-        fail(f"--id {dataset_id} must be letters, digits, -, _ and / and end in -v and a number")
-    if get_dataset_path(dataset_id).exists():
-        fail(f"{dataset_id} is there already: minari delete {dataset_id} removes it")
+    env_name, level = identify(args.file.name, args.id)
+    dataset_id = args.id or f"d4rl/{env_name}/{level}-v2"
+    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
+        fail(
+            f"--id {dataset_id} must be like d4rl/my-set_2/name-v0: A-Z, a-z, 0-9, - and _, two or more each"
+        )
+    if is_stored(dataset_id) and not args.overwrite:
+        fail(f"{dataset_id} is there already: --overwrite imports it again")
     if not args.file.is_file():
         fail(f"there is no file {args.file}")
-    try:
-        arrays = read(args.file, env_name)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        fail(f"cannot read {args.file} as a D4RL file ({error}): download it again")
-    episodes = cut(*arrays)
     env_id, low, high, observation_dim, action_dim = ENVIRONMENTS[env_name]
-    about = dict(env=env_id, eval_env=env_id, ref_min_score=low, ref_max_score=high, author="D4RL")
-    about |= dict(author_email="none", code_permalink="benchmark/import_d4rl.py", algorithm_name="see D4RL")
-    about |= dict(description=f"{args.file.name} of D4RL, imported", requirements=["gymnasium[mujoco]"])
+    try:
+        data = read(args.file, observation_dim, action_dim)
+    except Exception as error:  # h5py raises errors of many classes
+        fail(f"{args.file} is not a sound D4RL file ({error}): download it again")
+    episodes = cut(**data, at_terminals=env_name != "antmaze")
+    if not episodes:
+        fail(f"{args.file} holds no step that can be used: download it again")
+    with quiet_stderr():
+        env = gym.make(env_id.format(level.split("-")[0]))
+    about = dict(env=env, eval_env=env, ref_min_score=low, ref_max_score=high, author="D4RL")
+    about |= dict(algorithm_name="see D4RL", description=f"{args.file.name} of D4RL, imported")
+    about |= dict(requirements=["gymnasium[mujoco]"])
     about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, (observation_dim,), np.float32)
     about["action_space"] = gym.spaces.Box(-1, 1, (action_dim,), np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Gymnasium calls the v4 environments old
-        minari.create_dataset_from_buffers(dataset_id, episodes, **about)
+    store(dataset_id, episodes, **about)
     transitions = sum(len(episode.rewards) for episode in episodes)
     print(f"{dataset_id}: {transitions:,} transitions, {len(episodes):,} episodes")
 

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The paper's Table 3: DMG on XQL's and on SQL's value, each after its in-sample counterpart, on D4RL's own v2 files, each
-# imported once beforehand:  python benchmark/import_d4rl.py halfcheetah_medium-v2.hdf5  (see --help for where they are)
-# 1e6 updates, five seeds a command, 10 episodes at the end; one command a row, to be run one by one or all together.
-# The counterparts have the same value, and weighted imitation with the weights of XQL and SQL. They are not XQL's and SQL's
-# own code: networks, raw rewards and gumbel_beta are DMG's. IQL's rows are those of table2_locomotion.sh; the counterpart:
+# The paper's Table 3: DMG on XQL's and on SQL's value, each after its in-sample counterpart, on D4RL's own v2
+# files, each imported once beforehand (python benchmark/import_d4rl.py --help says where they are):
+#   python benchmark/import_d4rl.py halfcheetah_medium-v2.hdf5
+# 1e6 updates, five seeds a command, 10 episodes at the end; a command is a row, and each can be copied and run.
+# The counterparts have the same value, and weighted imitation with the weights of XQL and SQL. They are not XQL's
+# and SQL's own code: networks, raw rewards and gumbel_beta are DMG's. IQL's rows are those of
+# table2_locomotion.sh, and its counterpart is
 #   python dmg_offline.py --env-id hopper-medium-v2 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1 2 3 4 5
-# sql_alpha 0.5 and 1.25 are the paper's 2.0 and 5.0 if they belong to SQL's first code (see the flag); the default is the
-# literal 2, with which DMG did better on the data recorded here (benchmark/results/table3.md).
+# sql_alpha 0.5 and 1.25 are the paper's 2.0 and 5.0 if they belong to SQL's first code (see dmg_sql.py); the
+# default is the literal 2, with which DMG did better on the data recorded here (benchmark/results/table3.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python dmg_xql.py --env-id halfcheetah-medium-v2        --gumbel-beta 5 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1 2 3 4 5

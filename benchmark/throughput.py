@@ -1,119 +1,106 @@
-"""Updates per second of the scripts in every mode of this machine, beside a straightforward implementation.
+"""Updates per second of the scripts beside a straightforward implementation, on this machine.
 
-    python benchmark/throughput.py                        # every dmg_*.py, members 1, 5, 25, every mode of this device
-    python benchmark/throughput.py --members 1 5 --modes eager --precisions highest medium
+    python benchmark/throughput.py                                       # all scripts, 1 and 5 members
+    python benchmark/throughput.py --scripts dmg_offline.py my_dmg.py    # two versions of one script
 
-Synthetic transitions of a locomotion task's size, no evaluation. Each variant has a process of its own; they are timed
-in turn, round after round, so that what else the machine does hits all of them. The table has medians over the rounds
-and ratios within the rounds; "peak" is the GFLOP/s of the dominant matrix product alone, MiB the peak memory of the
-process (of PyTorch on a GPU).
-"baseline" is the algorithm as it is usually written, the shape of the authors' code: two separate critics of nn.Linear
-layers, a NumPy replay buffer, PyTorch's default Adam, one run at a time.
+A variant is the script itself in a process of its own, as its command line would start it, on made-up
+transitions of HalfCheetah's size and without evaluation. Only its progress bar is another, which waits for
+its turn after each block of updates: the variants train in turns, and what else the machine does hits all.
+So all that a script does for its updates is timed: drawing, updates, a look at the losses, logging. The first
+block warms up. The table has medians over rounds, and of the ratios to the baseline within a round.
+
+The baseline is the algorithm as it is usually written, in the shape of the authors' code: two critics of
+nn.Linear layers, a NumPy replay buffer, PyTorch's default Adam, one run at a time.
 """
 
+import contextlib
 import copy
-import importlib.util
 import itertools
 import multiprocessing
+import os
 import platform
 import resource
+import runpy
 import statistics
+import sys
+import tempfile
 import time
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium as gym
+import minari
 import numpy as np
 import torch
+import tqdm
 import tyro
+from minari.data_collector.episode_buffer import EpisodeBuffer
 from torch import nn
 
-ROOT = Path(__file__).resolve().parent.parent
-TRANSITIONS, WIDTHS = 100_000, [17, 6, 1, 17, 1]  # halfcheetah: observation, action, reward, next observation, end
+ROOT, BASELINE, IS_CUDA = Path(__file__).resolve().parent.parent, None, torch.cuda.is_available()
+WIDTHS = [17, 6]  # HalfCheetah's observations and actions
+MODES = {"eager": []}  # name: flags
+if IS_CUDA:
+    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": [], "CUDA graph, TF32": ["--tf32"]}
 
 
 @dataclass
 class Args:
-    scripts: tuple[str, ...] = tuple(sorted(path.stem for path in ROOT.glob("dmg_*.py")))
-    """scripts to time"""
-    members: tuple[int, ...] = (1, 5, 25)
-    """numbers of members"""
-    modes: tuple[str, ...] = ("eager", "compile", "cudagraph") if torch.cuda.is_available() else ("eager", "compile")
-    """modes of the updates"""
-    precisions: tuple[str, ...] = ("highest", "high", "medium")
-    """precisions of float32 matrix products"""
-    rounds: int = 5
-    """rounds; each times every variant once"""
-    seconds: float = 2.0
-    """time for one variant in a round, about"""
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
-    """where to run"""
+    scripts: tuple[Path, ...] = tuple(sorted(ROOT.glob("dmg_*.py")))  # scripts to time
+    members: tuple[int, ...] = (1, 5)  # numbers of members
+    updates: int = 1000 if IS_CUDA else 100  # updates of a block
+    rounds: int = 8  # rounds; in each every variant trains for one block
 
 
-def transitions(device):
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(TRANSITIONS, sum(WIDTHS), generator=generator)
-    rows[:, WIDTHS[0] : WIDTHS[0] + WIDTHS[1]].clamp_(-1, 1)
-    rows[:, -1] = (rows[:, -1] > 2.5).float()
-    return rows.to(device)
+def record_noise():
+    """A Minari data set local/noise-v0 of 100,000 made-up transitions for HalfCheetah."""
+    rng, episodes = np.random.default_rng(0), []
+    for number in range(100):
+        arrays = {"observations": rng.normal(size=(1001, WIDTHS[0])), "rewards": rng.normal(size=1000)}
+        arrays["actions"] = rng.uniform(-1, 1, (1000, WIDTHS[1])).astype(np.float32)
+        arrays |= {"terminations": np.arange(1000) == 999, "truncations": np.zeros(1000, bool)}
+        episodes.append(EpisodeBuffer(id=number, **arrays))
+    minari.create_dataset_from_buffers("local/noise-v0", episodes, env=gym.make("HalfCheetah-v5"))
 
 
-def gflop_per_update():
-    """Arithmetic of one member's update, averaged over the two kinds (with and without the policy), batch 256.
+def train_baseline(finish_block, updates):
+    """The baseline, in blocks of updates without an end."""
+    device, rng = "cuda" if IS_CUDA else "cpu", np.random.default_rng(0)
+    columns = [rng.normal(size=(100_000, n)).astype(np.float32) for n in (*WIDTHS, 1, WIDTHS[0], 1)]
+    columns[1], columns[4] = columns[1].clip(-1, 1), (columns[4] > 2.5).astype(np.float32)
 
-    A backward pass costs one forward pass for the gradients of the weights and one for those of the layer's inputs.
-    """
-    observations, actions = WIDTHS[:2]
-    first_v, first_q, hidden = observations * 256, (observations + actions) * 256, 256 * 256
-    v, q, actor = first_v + hidden + 256, first_q + hidden + 256, first_v + hidden + 256 * actions
-    every = v + (v - first_v) * 2 + first_v  # V loss: forward, backward (no gradient of the observations)
-    every += v + actor + 2 * 2 * q  # V(s'), pi'(s'), both target critics on data and on the policy's action
-    every += 2 * (q + 2 * (q - first_q) + first_q)  # both critics: forward, backward
-    second = v + actor + 2 * (actor - first_v) + first_v + 2 * (q + q)  # weight, policy, critics without their weights
-    return 2 * 256 * (every + second / 2) / 1e9
+    def mlp(inputs, outputs):
+        layers = nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, outputs)
+        return nn.Sequential(*layers).to(device)
 
-
-def straightforward(rows):
-    """The baseline: returns run(n), n updates of one run."""
-    device = rows.device
-    columns = [part.cpu().numpy() for part in rows.split(WIDTHS, -1)]
-
-    def mlp(i, o):
-        return nn.Sequential(nn.Linear(i, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, o)).to(device)
-
-    observations, actions = WIDTHS[:2]
-    actor, vf = mlp(observations, actions), mlp(observations, 1)
-    critics = [mlp(observations + actions, 1) for _ in range(2)]
+    actor, vf = mlp(WIDTHS[0], WIDTHS[1]), mlp(WIDTHS[0], 1)
+    critics = [mlp(sum(WIDTHS), 1) for _ in range(2)]
     actor_target, targets = copy.deepcopy(actor), copy.deepcopy(critics)
-    actor_adam, v_adam = (torch.optim.Adam(net.parameters(), lr=3e-4) for net in (actor, vf))
+    actor_adam, v_adam = (torch.optim.Adam(network.parameters(), lr=3e-4) for network in (actor, vf))
     q_adam = torch.optim.Adam([*critics[0].parameters(), *critics[1].parameters()], lr=3e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(actor_adam, 500_000)
-    rng, total = np.random.default_rng(0), 0
-
-    def run(n):
-        nonlocal total
-        for _ in range(n):
-            total += 1
-            index = rng.integers(0, TRANSITIONS, 256)
-            s, a, r, s2, done = (torch.from_numpy(column[index]).to(device) for column in columns)
-            sa = torch.cat([s, a], 1)
-            with torch.no_grad():
-                q_data = torch.min(targets[0](sa), targets[1](sa))
-            difference = q_data - vf(s)
-            v_loss = (torch.where(difference > 0, 0.7, 0.3) * difference**2).mean()
-            v_adam.zero_grad()
-            v_loss.backward()
-            v_adam.step()
-            with torch.no_grad():
-                noise = (0.2 * torch.randn_like(a)).clamp(-0.5, 0.5)
-                sa2 = torch.cat([s2, (actor_target(s2).tanh() + noise).clamp(-1, 1)], 1)
-                mixed = 0.25 * torch.min(targets[0](sa2), targets[1](sa2)) + 0.75 * vf(s2)
-                y = r + 0.99 * (1 - done) * mixed
-            q_loss = sum(nn.functional.mse_loss(critic(sa), y) for critic in critics)
-            q_adam.zero_grad()
-            q_loss.backward()
-            q_adam.step()
-            if total % 2:
-                continue
+    for step in itertools.count(1):
+        index = rng.integers(0, 100_000, 256)
+        s, a, r, s2, done = (torch.from_numpy(column[index]).to(device) for column in columns)
+        sa = torch.cat([s, a], 1)
+        with torch.no_grad():
+            q_data = torch.min(targets[0](sa), targets[1](sa))
+        difference = q_data - vf(s)
+        v_loss = (torch.where(difference > 0, 0.7, 0.3) * difference**2).mean()
+        v_adam.zero_grad()
+        v_loss.backward()
+        v_adam.step()
+        with torch.no_grad():
+            noise = (0.2 * torch.randn_like(a)).clamp(-0.5, 0.5)
+            sa2 = torch.cat([s2, (actor_target(s2).tanh() + noise).clamp(-1, 1)], 1)
+            mixed = 0.25 * torch.min(targets[0](sa2), targets[1](sa2)) + 0.75 * vf(s2)
+            y = r + 0.99 * (1 - done) * mixed
+        q_loss = sum(nn.functional.mse_loss(critic(sa), y) for critic in critics)
+        q_adam.zero_grad()
+        q_loss.backward()
+        q_adam.step()
+        if step % 2 == 0:
             policy_actions = actor(s).tanh()
             spi = torch.cat([s, policy_actions], 1)
             q = torch.min(critics[0](spi), critics[1](spi))
@@ -126,105 +113,88 @@ def straightforward(rows):
             actor_loss.backward()
             actor_adam.step()
             schedule.step()
-            for net, target in ((actor, actor_target), *zip(critics, targets, strict=True)):
-                for p, slow in zip(net.parameters(), target.parameters(), strict=True):
+            for network, target in ((actor, actor_target), *zip(critics, targets)):
+                for p, slow in zip(network.parameters(), target.parameters()):
                     slow.data.copy_(0.005 * p.data + 0.995 * slow.data)
-
-    return run
-
-
-def ours(script, rows, members, mode):
-    """Returns run(n): n updates of all members by the script's own code."""
-    spec = importlib.util.spec_from_file_location(script, ROOT / f"{script}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    preset = {name: row[0] for name, row in module.PRESETS.items()}
-    args = replace(module.Args(), **preset, mode=mode, log_interval=100, device=rows.device.type)
-    mean = np.zeros(WIDTHS[0], np.float32)
-    agent = module.Agent([(seed, 0.25, 0.1) for seed in range(members)], mean, mean + 1, WIDTHS[1]).to(rows.device)
-    optimizers = module.make_optimizers(agent, args)
-    generators = [torch.Generator(rows.device).manual_seed(seed) for seed in range(members)]
-    shared = (len(rows),) if script == "dmg_finetune" else ()  # its buffer goes on with the members' own transitions
-    run_block = module.make_block_runner(agent, optimizers, rows, WIDTHS, generators, args, *shared)
-    step = 0
-
-    def run(n):
-        nonlocal step
-        for done in range(0, n, 100):
-            block = min(n - done, 100)
-            run_block(step, block)
-            step += block
-
-    return run
+        if step % updates == 0:
+            v_loss.item()  # waits for the GPU
+            finish_block(updates)
 
 
-def timed(run, n, device):
-    if device == "cuda":
-        torch.cuda.synchronize()
+def train_script(finish_block, script, flags):
+    """A script as its command line would start it, with a silent progress bar that calls finish_block."""
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, n=1):
+            finish_block(n)
+
+    tqdm.tqdm = Bar  # which the script imports
+    sys.argv = [str(script), *flags]
+    with contextlib.redirect_stdout(None):
+        runpy.run_path(str(script), run_name="__main__")
+
+
+def serve(pipe, script, members, mode, updates, runs_dir):
+    """A variant's process: after each block it sends updates/s and peak MiB, and waits for its turn."""
     began = time.perf_counter()
-    run(n)
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+
+    def finish_block(n):
+        nonlocal began
+        speed = n / (time.perf_counter() - began)
+        peak = torch.cuda.max_memory_allocated() / 2**20 if IS_CUDA else 0
+        pipe.send((speed, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
+        if pipe.recv() == "end":
+            sys.exit()
+        began = time.perf_counter()
+
+    if script == BASELINE:
+        train_baseline(finish_block, updates)
+    flags = ["--env-id", "local/noise-v0", "--runs-dir", runs_dir, "--log-interval", str(updates)]
+    flags += ["--eval-interval", "1000000000", "--eval-episodes", "0"]
+    train_script(finish_block, script, [*flags, *MODES[mode], "--seed", *map(str, range(members))])
 
 
-def matmul_peak(members, precision, device):
-    """GFLOP/s of the batched 256 x 256 x 256 product that dominates an update."""
-    torch.set_float32_matmul_precision(precision)
-    dtype = torch.bfloat16 if precision == "medium" and device == "cpu" else torch.float32  # as the scripts do
-    x, w = torch.randn(2, 2 * members, 256, 256, device=device, dtype=dtype)
-    count = max(20, 400 // members)
-    timed(lambda n: [torch.bmm(x, w) for _ in range(n)], count, device)
-    seconds = min(timed(lambda n: [torch.bmm(x, w) for _ in range(n)], count, device) for _ in range(3))
-    return count * 2 * members * 2 * 256**3 / seconds / 1e9
-
-
-def serve(pipe, script, members, mode, precision, args):
-    """A variant in a process of its own: each message is answered with the updates per second of one more round."""
-    torch.set_float32_matmul_precision(precision)
-    if args.device == "cuda":
-        torch.cuda.set_stream(torch.cuda.Stream())
-    rows = transitions(args.device)
-    run = straightforward(rows) if script == "baseline" else ours(script, rows, members, mode)
-    run(20)  # warm-up: compilation, graphs, Adam's state
-    count = max(int(args.seconds / (timed(run, 20, args.device) / 20)), 4)
-    speed = None
-    while pipe.send(speed) or pipe.recv():
-        speed = count / timed(run, count, args.device)
-    gpu_memory = torch.cuda.max_memory_allocated() if args.device == "cuda" else 0
-    pipe.send(gpu_memory or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+def measure(variants, rounds, updates):
+    """Let the variants (script, members, mode) take turns; returns the speeds of each, and its memory."""
+    context, pipes, speeds, memory = multiprocessing.get_context("spawn"), {}, defaultdict(list), {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MINARI_DATASETS_PATH"] = folder  # of the processes as well
+        record_noise()
+        for variant in variants:
+            pipes[variant], other_end = context.Pipe()
+            process = context.Process(target=serve, args=(other_end, *variant, updates, f"{folder}/runs"))
+            process.start()
+            other_end.close()
+            pipes[variant].recv()  # its first block is done; from now on it sleeps until its turn
+        for _ in range(rounds):
+            for variant, pipe in pipes.items():
+                pipe.send("go on")
+                speed, memory[variant] = pipe.recv()
+                speeds[variant].append(speed)
+        for pipe in pipes.values():
+            pipe.send("end")
+        for process in multiprocessing.active_children():
+            process.join()
+    return speeds, memory
 
 
 def main():
     args = tyro.cli(Args, description=__doc__)
-    variants = [("baseline", 1, "eager", "highest")]
-    variants += itertools.product(args.scripts, args.members, args.modes, args.precisions)
-    context, pipes, speeds = multiprocessing.get_context("spawn"), {}, {key: [] for key in variants}
-    for key in variants:
-        pipes[key], other_end = context.Pipe()
-        context.Process(target=serve, args=(other_end, *key, args), daemon=True).start()
-        other_end.close()
-        pipes[key].recv()  # ready; from now on it sleeps until its turn
-    for _ in range(args.rounds):
-        for key, pipe in pipes.items():
-            pipe.send(True)
-            speeds[key].append(pipe.recv())
-    name = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.processor() or 'CPU'}"
-    print(f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}")
-    print()
-    print(
-        "| script | members | mode | precision | updates/s | member-updates/s | over baseline | GFLOP/s | peak | MiB |"
-    )
-    print("|-|-|-|-|-|-|-|-|-|-|")
-    for (script, members, mode, precision), values in speeds.items():
-        speed = statistics.median(values)
-        ratio = statistics.median(members * a / b for a, b in zip(values, speeds[variants[0]], strict=True))
-        peak = matmul_peak(members, precision, args.device)
-        gflops = members * speed * gflop_per_update()
-        pipes[script, members, mode, precision].send(False)
-        memory = pipes[script, members, mode, precision].recv() / 2**20
-        print(f"| {script} | {members} | {mode} | {precision} | {speed:,.0f} | {members * speed:,.0f} | {ratio:.2f} | "
-              f"{gflops:,.0f} | {peak:,.0f} | {memory:,.0f} |")  # fmt: skip
+    variants = [(BASELINE, 1, "eager"), *itertools.product(args.scripts, args.members, MODES)]
+    speeds, memory = measure(variants, args.rounds, args.updates)
+    device = torch.cuda.get_device_name() if IS_CUDA else platform.processor() or "CPU"
+    print(f"{device}, {torch.get_num_threads()} threads, Python {platform.python_version()}", end=", ")
+    print(f"torch {torch.__version__}\n\n| script | members | mode | updates/s | member-updates/s", end=" | ")
+    print("over baseline | MiB |\n" + "|-" * 7 + "|")
+    for variant, values in speeds.items():
+        script, members, mode = variant
+        name, speed = os.path.relpath(script) if script else "baseline", statistics.median(values)
+        ratio = statistics.median(members * a / b for a, b in zip(values, speeds[variants[0]]))
+        numbers = f"{speed:,.0f} | {members * speed:,.0f} | {ratio:.2f} | {memory[variant]:,.0f}"
+        print(f"| {name} | {members} | {mode} | {numbers} |")
 
 
 if __name__ == "__main__":

@@ -1,280 +1,295 @@
-"""What becomes of a data set: transitions, the one-goal mazes, evaluation, and every kind of bad data."""
+"""What becomes of a data set: transitions, one-goal mazes, environments, and every kind of bad data."""
+
+import json
+from dataclasses import replace
 
 import gymnasium as gym
-import gymnasium_robotics
 import minari
 import numpy as np
 import pytest
 import torch
-from conftest import antmaze_episodes, make_episode, pendulum_episodes, store
+from conftest import (
+    LARGE_GOAL,
+    PENDULUM,
+    TINY,
+    antmaze_episodes,
+    checkpoint,
+    make_episode,
+    pendulum_episodes,
+    refused,
+    run,
+    store,
+)
 
 import dmg_offline as dmg
+import dmg_sql
+import dmg_xql
 
-gym.register_envs(gymnasium_robotics)
-LARGE_GOAL = np.array([14.0, -12.0])  # centre of cell (7, 9) of the large AntMaze, in Gymnasium-Robotics' coordinates
 BOX3 = gym.spaces.Box(-np.inf, np.inf, (3,), np.float64)
 BOX1 = gym.spaces.Box(-1, 1, (1,), np.float32)
+ARGS = dmg.Args()
 
 
-def two_episodes():
-    """Observations count up from 0 and from 100; the first episode ends by termination, the second by truncation."""
-    episodes = []
-    for number, (first, length) in enumerate(((0, 3), (100, 2))):
-        observations = first + np.arange(length + 1)[:, None] * np.ones(3)
-        ends = dict(terminated=number == 0, truncated=number == 1)
-        episodes.append(make_episode(number, observations, np.full((length, 1), 0.5), 1.0 + np.arange(length), **ends))
-    return episodes
+class GoalEnv(gym.Env):
+    """Goal-conditioned, and not a maze."""
+
+    observation_space = gym.spaces.Dict(observation=BOX3, desired_goal=BOX3, achieved_goal=BOX3)
+    action_space = BOX1
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 1.0, False, True, {}
 
 
-def fails(capsys, function, *args):
-    """The one line that a failing call writes to stderr; its exit code must be 2."""
-    with pytest.raises(SystemExit) as error:
-        function(*args)
-    assert error.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
+gym.register("Goal-v0", f"{__name__}:GoalEnv", disable_env_checker=True)
 
 
-def test_transitions_stay_within_episodes(capsys):
-    dataset = store("test/two-v0", two_episodes(), env=None, observation_space=BOX3, action_space=BOX1)
-    rows, widths, returns = dmg.load_transitions(dataset)
-    observations, actions, rewards, next_observations, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+def split(rows, widths):
+    return np.split(rows, np.cumsum(widths)[:-1], axis=1)
+
+
+def test_transitions_stay_within_episodes():
+    """The first episode ends by termination, the second by truncation, which is none."""
+    first, second = np.arange(4)[:, None] * np.ones(3), 100 + np.arange(3)[:, None] * np.ones(3)
+    episodes = [make_episode(0, first, np.zeros((3, 1)), [1, 2, 3], terminated=True)]
+    episodes += [make_episode(1, second, np.zeros((2, 1)), [1, 2], truncated=True)]
+    dataset = store("test/two-v0", episodes, observation_space=BOX3, action_space=BOX1)
+    rows, widths, returns = dmg.load_transitions(dataset, None, replace(ARGS, step_cost=0.5))
+    observations, _, rewards, next_observations, terminations = split(rows, widths)
     assert widths == [3, 1, 1, 3, 1] and rows.dtype == np.float32
     assert observations[:, 0].tolist() == [0, 1, 2, 100, 101]
     assert next_observations[:, 0].tolist() == [1, 2, 3, 101, 102]  # nothing leads from 3 to 100
-    assert rewards[:, 0].tolist() == [1, 2, 3, 1, 2]
-    assert terminations[:, 0].tolist() == [0, 0, 1, 0, 0]  # the truncation at the end of the second is none
-    assert returns.tolist() == [6, 3]
-    printed = capsys.readouterr().out
-    for fact in (
-        "5 transitions",
-        "2 episodes",
-        "1 terminations",
-        "1 truncations",
-        "observations 3",
-        "actions 1",
-        "3 to 6",
-    ):
-        assert fact in printed
+    assert rewards[:, 0].tolist() == [0.5, 1.5, 2.5, 0.5, 1.5]
+    assert terminations[:, 0].tolist() == [0, 0, 1, 0, 0]
+    assert returns.tolist() == [6, 3]  # without the cost
 
 
-def test_a_truncation_bootstraps_and_a_termination_does_not():
-    """The Q target of Eq. (16), read off where Q lands when it is fitted to one transition."""
-    targets = []
-    for termination in (0.0, 1.0):
-        agent = dmg.Agent([(1, 0.0, 0.1)], np.zeros(3, np.float32), np.ones(3, np.float32), 1)
-        optimizers = {
-            n: torch.optim.Adam(getattr(agent, n).parameters(), torch.tensor(1e-3)) for n in ("vf", "qf", "actor")
-        }
-        optimizers["vf"].param_groups[0]["lr"].zero_()
-        with torch.no_grad():
-            for layer in agent.vf.layers:
-                layer.zero_()
-            agent.vf.layers[5].fill_(10.0)  # V = 10 everywhere
-        parts = [torch.ones(1, 8, 3), torch.zeros(1, 8, 1), torch.ones(1, 8, 1), torch.ones(1, 8, 3)]
-        parts.append(torch.full((1, 8, 1), termination))
-        args = dmg.Args(expectile=0.7)
-        for _ in range(300):
-            dmg.update(agent, optimizers, parts, torch.zeros(1, 8, 1), args, False)
-        targets.append(agent.qf(parts[0], parts[1]).mean().item())
-    assert targets == pytest.approx([1 + 0.99 * 10, 1.0], abs=0.05)
+def test_actions_are_scaled_to_one():
+    space = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([4, 10], np.float32))
+    episode = make_episode(0, np.zeros((4, 3)), [[-2, 0], [1, 5], [4, 7.5]], [1.0, 2.0, 3.0])
+    dataset = store("test/scaled-v0", [episode], observation_space=BOX3, action_space=space)
+    rows, widths, _ = dmg.load_transitions(dataset, None, ARGS)
+    assert split(rows, widths)[1].tolist() == [[-1, -1], [0, 0], [1, 0.5]]
 
 
-def test_actions_are_scaled_to_one(pendulum):
-    rows, widths, _ = dmg.load_transitions(pendulum)
-    raw = np.concatenate([episode.actions for episode in pendulum.iterate_episodes()])
-    np.testing.assert_allclose(rows[:, 3:4], raw / 2, atol=1e-6)  # Pendulum's torque lies in [-2, 2]
+def test_dictionaries_are_joined_as_gymnasium_does():
+    inner = gym.spaces.Dict({"y": BOX1, "x": BOX3})
+    space = gym.spaces.Dict({"observation": BOX3, "desired_goal": inner, "achieved_goal": BOX1})
+    samples = [space.sample() for _ in range(4)]
+    stacked = gym.vector.utils.concatenate(space, samples, gym.vector.utils.create_empty_array(space, 4))
+    expected = np.array([gym.spaces.flatten(space, sample) for sample in samples], np.float32)
+    np.testing.assert_array_equal(dmg.flatten(stacked), expected)
 
 
-def test_dictionary_observations_are_joined_by_key_without_the_goal():
-    nested = {"observation": np.ones((4, 3)), "desired_goal": np.full((4, 2), 9), "achieved_goal": np.zeros((4, 2))}
-    flat = dmg.flatten(nested)
-    assert flat.shape == (4, 5) and flat.dtype == np.float32
-    assert flat[0].tolist() == [0, 0, 1, 1, 1]  # D4RL's order: x, y, then the body
-    assert dmg.flatten({"b": {"y": np.ones(1), "x": np.zeros(1)}, "a": np.full(1, 2)}).tolist() == [2, 0, 1]
+def test_only_a_maze_loses_its_goal():
+    rng = np.random.default_rng(0)
+    observations = {key: rng.normal(size=(6, 3)) for key in GoalEnv.observation_space}
+    episodes = [make_episode(0, observations, rng.uniform(-1, 1, (5, 1)), rng.normal(size=5), truncated=True)]
+    dataset = store("test/goal-v0", episodes, env="Goal-v0")
+    rows, widths, _ = dmg.load_transitions(dataset, None, ARGS)
+    expected = [observations[key][:-1] for key in ("achieved_goal", "desired_goal", "observation")]
+    np.testing.assert_allclose(rows[:, :9], np.concatenate(expected, 1), rtol=1e-6)
+    run("dmg_offline", *TINY, "--env-id", "test/goal-v0")  # plays there, too
 
 
-def test_antmaze_is_relabelled_for_one_goal():
-    """Reward 0 and termination where the next position is within 0.5 of the goal, -1 elsewhere; data are not cut."""
-    dataset = store("D4RL/antmaze/large-play-v1", antmaze_episodes(LARGE_GOAL), env="AntMaze_Large-v4")
-    env = dmg.make_env(dataset, is_maze=True)
-    goal = env.unwrapped.maze.unique_goal_locations[0]
-    np.testing.assert_allclose(goal, LARGE_GOAL)
-    rows, widths, returns = dmg.load_transitions(dataset, goal)
-    observations, _, rewards, next_observations, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+def test_mazes_are_relabelled_for_one_goal(antmaze):
+    """Termination and reward 1 where the next position is within 0.5 of the goal; episodes go on after it."""
+    near = LARGE_GOAL + [[0.29, 0.4], [0.31, 0.4], [-0.49, 0], [0.36, -0.36]]
+    env = dmg.make_env(antmaze)
+    is_reached = env.get_wrapper_attr("is_reached")
+    assert is_reached(near).tolist() == [True, False, True, False]
+    rows, widths, returns = dmg.load_transitions(antmaze, is_reached, replace(ARGS, step_cost=1.0))
+    observations, _, rewards, next_observations, terminations = split(rows, widths)
     assert widths == [29, 8, 1, 29, 1] and len(rows) == 90
     hits = np.flatnonzero(terminations)
     assert hits.tolist() == [10, 40, 70]  # row 11 of every episode is the next observation of transition 10
     np.testing.assert_array_equal(rewards, terminations - 1)
     assert (np.linalg.norm(next_observations[hits, :2] - LARGE_GOAL, axis=1) <= 0.5).all()
     assert returns.tolist() == [1, 1, 1]
-    env.close()
+    episode = next(antmaze.iterate_episodes()).observations
+    in_d4rls_order = np.concatenate([episode["achieved_goal"], episode["observation"]], 1)
+    np.testing.assert_allclose(observations[:30], in_d4rls_order[:-1], rtol=1e-6)
 
 
-def test_the_evaluation_maze_is_the_one_of_the_data_and_ends_at_the_goal():
-    dataset = store("D4RL/antmaze/large-play-v1", antmaze_episodes(LARGE_GOAL), env="AntMaze_Large-v4")
-    env = dmg.make_env(dataset, is_maze=True)
-    maze, positions = env.unwrapped, []
-    for seed in (1, 2):
-        observation, _ = env.reset(seed=seed)
-        positions.append(observation["achieved_goal"])
-        np.testing.assert_array_equal(observation["desired_goal"], LARGE_GOAL)
-        np.testing.assert_allclose(positions[-1], [-18, 12], atol=0.21)  # D4RL's start cell (1, 1), with its noise
-    assert not np.allclose(positions[0], positions[1])
+def test_evaluation_is_in_the_maze_of_the_data_and_ends_at_the_goal(antmaze):
+    env = dmg.make_env(antmaze)
+    starts = np.array([env.reset(seed=seed)[0][:2] for seed in (1, 2, 1)])
+    assert (np.abs(starts - [-18, 12]) < 0.21).all()  # D4RL's cell (1, 1), with the ant's noise
+    assert not np.allclose(starts[0], starts[1]) and np.array_equal(starts[0], starts[2])
+    maze = env.unwrapped
     walls = [[int(cell == 1) for cell in row] for row in maze.maze.maze_map]
-    assert walls == [[int(cell == 1) for cell in row] for row in dataset.env_spec.kwargs["maze_map"]]
-    qpos = maze.ant_env.data.qpos.copy()
-    qpos[:2] = LARGE_GOAL + [0.3, 0.3]  # 0.42 from the goal
-    maze.ant_env.set_state(qpos, 0 * maze.ant_env.data.qvel)
-    _, reward, terminated, truncated, _ = env.step(np.zeros(8, np.float32))
-    assert (reward, terminated, truncated) == (1.0, True, False)
-    env.close()
+    assert walls == [[int(cell == 1) for cell in row] for row in antmaze.env_spec.kwargs["maze_map"]]
+    for offset, is_there in ((0.45, False), (0.3, True)):  # 0.64 and 0.42 from the goal
+        qpos = maze.ant_env.data.qpos.copy()
+        qpos[:2] = LARGE_GOAL + offset
+        maze.ant_env.set_state(qpos, 0 * maze.ant_env.data.qvel)
+        observation, reward, terminated, truncated, _ = env.step(np.zeros(8, np.float32))
+        assert (reward, terminated, truncated) == (float(is_there), is_there, False)
+    assert observation.shape == (29,)
 
 
 def test_a_maze_that_names_its_start_and_goal_keeps_them():
     """Minari's antmaze/umaze goes from the lower left to the upper left, against D4RL's direction."""
     rows = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
     env = gym.make("AntMaze_UMaze-v4", maze_map=rows)
-    dataset = store("D4RL/antmaze/umaze-v1", antmaze_episodes(np.array([-4.0, 4.0])), env=env)
-    made = dmg.make_env(dataset, is_maze=True)
-    np.testing.assert_allclose(made.unwrapped.maze.unique_goal_locations, [[-4, 4]])
-    np.testing.assert_allclose(made.unwrapped.maze.unique_reset_locations, [[-4, -4]])
+    made = dmg.make_env(store("D4RL/antmaze/umaze-v1", antmaze_episodes(np.array([-4.0, 4.0])), env=env))
+    np.testing.assert_allclose(made.get_wrapper_attr("goal"), [-4, 4])
+    np.testing.assert_allclose(made.reset(seed=1)[0][:2], [-4, -4], atol=0.21)
 
 
-def test_evaluation_plays_every_member_and_skips_the_diverged(pendulum):
-    """Returns equal those of playing each episode alone, whatever the number of environments."""
-    members = [(1, 0.25, 0.1), (2, 0.25, 0.1), (3, 0.25, 0.1)]
-    agent = dmg.Agent(members, np.zeros(3, np.float32), np.ones(3, np.float32), 1)
-    envs = [dmg.make_env(pendulum, False) for _ in range(6)]
-    seeds = np.array([[11, 12], [21, 22], [31, 32]])
-    returns = dmg.evaluate(agent, envs, [], pendulum.action_space, seeds, np.array([True, False, True]))
-    assert np.isnan(returns[1]).all() and np.isfinite(returns[[0, 2]]).all()
-    alone = dmg.Agent(members[2:], np.zeros(3, np.float32), np.ones(3, np.float32), 1)
-    env, total, done = dmg.make_env(pendulum, False), 0.0, False
+def test_a_point_maze_starts_and_ends_as_d4rls():
+    widths = {"achieved_goal": 2, "desired_goal": 2, "observation": 4}
+    observations = {key: np.zeros((3, width)) for key, width in widths.items()}
+    episodes = [make_episode(0, observations, np.zeros((2, 2)), [0, 1.0])]
+    env = dmg.make_env(store("local/pointmaze/umaze-v0", episodes, env="PointMaze_UMaze-v3"))
+    starts = np.array([env.reset(seed=seed)[0][:2] for seed in range(20)])
+    assert env.observation_space.shape == (6,)
+    np.testing.assert_allclose(env.get_wrapper_attr("goal"), [-1, -1])
+    assert (np.abs(starts - [-1, 1]) <= 0.1).all() and starts.std(0).min() > 0.03
+
+
+def test_play_normalises_rescales_and_gives_the_return(pendulum):
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0])
+    agent = dmg.Agent([(1, 0.25, 0.1), (2, 0.25, 0.1)], mean, std, 1, ARGS)
+    dmg.env, env, total, truncated = dmg.make_env(pendulum), gym.make("Pendulum-v1"), 0.0, False
     observation, _ = env.reset(seed=32)
-    while not done:
+    while not truncated:
         with torch.no_grad():
-            action = 2 * alone.actor(torch.from_numpy(observation).view(1, 1, 3)).flatten().numpy()
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total, done = total + reward, terminated or truncated
-    assert returns[2, 1] == pytest.approx(total, rel=1e-4)
+            x = torch.tensor((observation - mean) / std, dtype=torch.float32)
+            action = 2 * agent.actor(x.expand(2, 1, 3))[1, 0].numpy()
+        observation, reward, _, truncated, _ = env.step(action)
+        total += reward
+    assert dmg.play(dmg.get_policy(agent, 1), 32) == pytest.approx(total, rel=1e-4)
 
 
-def test_short_names():
-    for name, dataset_id in {
-        "antmaze-large-play": "D4RL/antmaze/large-play-v1",
-        "hopper-medium": "mujoco/hopper/medium-v0",
-        "pointmaze-umaze": "local/pointmaze/umaze-v0",
-        "walker2d-medium-replay-v2": "d4rl/walker2d/medium-replay-v2",
-    }.items():
-        assert dmg.DATASETS[name] == dataset_id
-        assert minari.dataset.minari_dataset.parse_dataset_id(dataset_id)
+def test_the_normaliser_is_computed_in_float64():
+    """float32 sums of numbers far from 0 go astray."""
+    rng = np.random.default_rng(0)
+    observations = (1000 + rng.normal(size=(10_001, 3))).astype(np.float32)
+    episode = make_episode(0, observations, np.zeros((10_000, 1)), rng.normal(size=10_000))
+    store("test/far-v0", [episode], observation_space=BOX3, action_space=BOX1)
+    run("dmg_offline", *TINY, "--env-id", "test/far-v0", "--eval-episodes", 0)
+    state, exact = checkpoint()["agent"], observations[:-1].astype(float)
+    assert np.abs(observations[:-1].mean(0) - exact.mean(0)).max() > 1e-3
+    np.testing.assert_allclose(state["mean"], exact.mean(0), rtol=1e-7)
+    np.testing.assert_allclose(state["std"], exact.std(0) + 1e-3, rtol=1e-5)
 
 
-def test_presets_follow_the_family_and_the_level(pendulum):
-    args, family = dmg.resolve_args(dmg.Args(), pendulum)
-    assert (family, args.max_weight, args.expectile, args.device) == ("other", 3.0, 0.7, "cpu")
-    maze = store("D4RL/antmaze/large-play-v1", antmaze_episodes(LARGE_GOAL), env="AntMaze_Large-v4")
-    args, family = dmg.resolve_args(dmg.Args(max_weight=7.0), maze)
-    assert (family, args.max_weight, args.expectile, args.nu) == ("antmaze", 7.0, 0.9, (0.5,))
-    assert (args.normalize_observations, args.eval_episodes, args.eval_interval) == (False, 100, 50_000)
-    for level, nu in (("expert", 10.0), ("medium-expert", 10.0), ("medium", 0.1)):
-        hopper = store(f"test/hopper/{level}-v0", pendulum_episodes(1), env="Hopper-v5",
-                       observation_space=BOX3, action_space=gym.spaces.Box(-2, 2, (1,)))  # fmt: skip
-        args, family = dmg.resolve_args(dmg.Args(), hopper)
-        assert (family, args.nu, args.normalize_observations) == ("locomotion", (nu,), True)
+def test_presets_follow_the_task(antmaze, pendulum):
+    assert dmg.presets(pendulum) == {}
+    for level, own in (("expert", {"nu": (10.0,)}), ("medium-expert", {"nu": (10.0,)}), ("medium", {})):
+        spaces = dict(observation_space=BOX3, action_space=BOX1)
+        hopper = store(f"test/hopper/{level}-v0", pendulum_episodes(1), env="Hopper-v5", **spaces)
+        assert dmg.presets(hopper) == own
+    maze = dict(normalize_observations=False, step_cost=1.0, nu=(0.5,), inverse_temperature=10.0)
+    maze |= dict(max_weight=100.0, eval_interval=50_000, eval_episodes=100)
+    assert dmg.presets(antmaze) == maze | {"expectile": 0.9}
+    assert dmg_xql.presets(antmaze) == maze | {"gumbel_beta": 0.6}
+    assert dmg_sql.presets(antmaze) == maze | {"sql_alpha": 0.1}
 
 
-@pytest.mark.parametrize(
-    "changes, words",
-    [({"lam": (1.5,)}, "--lam"), ({"lam": (float("nan"),)}, "--lam"), ({"lam": ()}, "--lam"), ({"nu": (-0.1,)}, "--nu"),
-     ({"nu": (float("inf"),)}, "--nu"), ({"seed": ()}, "--seed"), ({"seed": (1, 1)}, "--seed"),
-     ({"batch_size": 0}, "batch size"), ({"offline_steps": 0}, "steps"), ({"mode": "cudagraph"}, "GPU"),
-     ({"expectile": 0.0}, "--expectile"), ({"expectile": 1.1}, "--expectile")],
-)  # fmt: skip
-def test_bad_arguments(changes, words, capsys, pendulum):
-    assert words in fails(capsys, dmg.resolve_args, dmg.Args(**changes), pendulum)
+def test_the_defaults_are_the_authors_for_locomotion():
+    values = dict(lam=(0.25,), nu=(0.1,), expectile=0.7, inverse_temperature=3.0, max_weight=3.0, gamma=0.99)
+    values |= dict(tau=0.005, learning_rate=3e-4, batch_size=256, hidden=(256, 256), critics=2, q_weight=1.0)
+    values |= dict(policy_frequency=2, policy_noise=0.2, noise_clip=0.5, offline_steps=1_000_000)
+    values |= dict(step_cost=0.0, eval_interval=20_000, eval_episodes=10, normalize_observations=True)
+    assert values.items() <= vars(ARGS).items()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
-def test_cuda_asked_for_and_absent(capsys, pendulum):
-    assert "GPU" in fails(capsys, dmg.resolve_args, dmg.Args(device="cuda"), pendulum)
+def test_short_names_and_reference_returns():
+    names = {"antmaze-large-play": "D4RL/antmaze/large-play-v1", "hopper-medium": "mujoco/hopper/medium-v0"}
+    names |= {"pointmaze-umaze": "local/pointmaze/umaze-v0", "hopper-replay": "local/hopper/replay-v0"}
+    names |= {"walker2d-medium-replay-v2": "d4rl/walker2d/medium-replay-v2"}
+    assert names.items() <= dmg.DATASETS.items()
+    assert all(map(minari.dataset.minari_dataset.parse_dataset_id, dmg.DATASETS.values()))
+    d4rl = dict(hopper=(-20.272305, 3234.3), halfcheetah=(-280.178953, 12135.0), walker2d=(1.629008, 4592.3))
+    d4rl |= dict(ant=(-325.6, 3879.7), antmaze=(0, 1), pointmaze=(0, 1))
+    assert d4rl.items() <= dmg.REFERENCE_RETURNS.items()
 
 
-@pytest.mark.parametrize(
-    "env_id, words",
-    [("antmaze-large-plai", ["unknown", "antmaze-large-play"]),
-     ("hopper-medium-replay", ["import_d4rl.py", "hopper-medium-replay-v2"]),
-     ("hopper-medium-v2", ["import_d4rl.py"]), ("pointmaze-medium", ["collect_local.py pointmaze-medium"]),
-     ("local/hopper/expert-v0", ["collect_local.py hopper-expert"])],
-)  # fmt: skip
-def test_data_sets_that_are_not_there(env_id, words, capsys):
-    line = fails(capsys, dmg.open_dataset, env_id)
-    assert all(word in line for word in words)
+# ---- bad data: one line, before training, and no folder ----
 
 
-def test_no_network(capsys, monkeypatch):
-    monkeypatch.setattr(minari, "load_dataset", _no_network)
-    line = fails(capsys, dmg.open_dataset, "antmaze-large-play")
-    assert "minari download D4RL/antmaze/large-play-v1" in line and "Name or service not known" in line
+def data(observations=None, actions=((0.5,),) * 3, rewards=(1, 2, 3), observation_space=BOX3, **options):
+    """The arguments of store for an episode of three steps."""
+    observations = np.zeros((4, 3)) if observations is None else observations
+    episode = make_episode(0, observations, actions, rewards)
+    return dict(episodes=[episode], observation_space=observation_space, action_space=BOX1) | options
 
 
-def _no_network(dataset_id, download):
-    assert download
-    raise ConnectionError("[Errno -2] Name or service not known")
+def box(*shape, bound=1.0, dtype=np.float32):
+    return gym.spaces.Box(-bound, bound, shape, dtype)
 
 
-def test_a_broken_file(capsys, pendulum, tmp_path):
-    path = tmp_path / "minari/test/pendulum/random-v0/data/main_data.hdf5"
+DISCRETE, IMAGE = gym.spaces.Discrete(5), box(8, 8, 3)
+BAD_DATA = {
+    "NaN in observations": (data(np.full((4, 3), np.nan)), "must be finite"),
+    "infinite reward": (data(rewards=[1, 2, np.inf]), "must be finite"),
+    "NaN in actions": (data(actions=[[0], [np.nan], [0]]), "must be finite"),
+    "action out of range": (data(actions=[[0], [1.01], [0]]), "must lie within"),
+    "rewards that are all equal": (data(rewards=[1, 1, 1]), "rewards are equal"),
+    "too few actions": (data(actions=np.zeros((2, 1))), "do not fit each other"),
+    "actions (T, 1) in a space of 3": (data(action_space=box(3)), "do not fit each other"),
+    "an observation too few": (data(np.zeros((3, 3))), "do not fit each other"),
+    "unbounded actions": (data(action_space=box(1, bound=np.inf)), "actions must be"),
+    "discrete actions": (data(actions=np.zeros(3), action_space=DISCRETE), "actions must be"),
+    "no actions": (data(actions=np.zeros((3, 0)), action_space=box(0)), "actions must be"),
+    "images": (data(np.zeros((4, 8, 8, 3)), observation_space=IMAGE), "do not fit each other"),
+    "discrete observations": (data(np.zeros(4), observation_space=DISCRETE), "do not fit each other"),
+    "observations not the environment's": (data(np.zeros((4, 2)), observation_space=box(2)), "widths [2, 1]"),
+    "actions not the environment's": (data(actions=np.zeros((3, 2)), action_space=box(2)), "widths [3, 2]"),
+    "equal reference scores": (data(ref_min_score=5.0, ref_max_score=5.0), "two different numbers"),
+    "no environment": (data(env=None), "environment"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data(name):
+    options, words = BAD_DATA[name]
+    store("test/bad-v0", **options)
+    assert words in refused("dmg_offline", *TINY, "--env-id", "test/bad-v0")
+
+
+LOST = gym.envs.registration.EnvSpec("Lost-v0", "lost:Lost").to_json()
+BAD_METADATA = [(dict(ref_min_score="low", ref_max_score="high"), "two different numbers")]
+BAD_METADATA += [(dict(env_spec=LOST), "cannot make the environment")]
+
+
+@pytest.mark.parametrize("change, words", BAD_METADATA)
+def test_bad_metadata(change, words, pendulum, tmp_path):
+    path = tmp_path / "minari" / PENDULUM / "data/metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert words in refused("dmg_offline", *TINY)
+
+
+def test_a_broken_file(pendulum, tmp_path):
+    path = tmp_path / "minari" / PENDULUM / "data/main_data.hdf5"
     path.write_bytes(path.read_bytes()[:2000])
-    dataset = dmg.open_dataset("test/pendulum/random-v0")
-    capsys.readouterr()
-    assert "delete its folder" in fails(capsys, dmg.load_transitions, dataset)
+    refused("dmg_offline", *TINY)
     (path.parent / "metadata.json").write_text("{")
-    assert "delete its folder" in fails(capsys, dmg.open_dataset, "test/pendulum/random-v0")
+    assert f"cannot read {PENDULUM}" in refused("dmg_offline", *TINY)
 
 
-@pytest.mark.parametrize(
-    "spoil, words",
-    [(lambda e: e.observations.__setitem__((1, 0), np.nan), "NaN"), (lambda e: e.rewards.__setitem__(1, np.inf), "NaN"),
-     (lambda e: e.actions.__setitem__(1, np.nan), "NaN"), (lambda e: e.actions.__setitem__(1, 3.0), "outside"),
-     (lambda e: e.rewards.__setitem__(slice(None), 1.0), "all rewards are 1.0")],
-)  # fmt: skip
-def test_bad_numbers(spoil, words, capsys):
-    episodes = two_episodes()[:1]
-    spoil(episodes[0])
-    space = gym.spaces.Box(-1, 1, (1,), np.float32)
-    dataset = store("test/bad-v0", episodes, env=None, observation_space=BOX3, action_space=space)
-    assert words in fails(capsys, dmg.load_transitions, dataset)
+ABSENT = {
+    "antmaze-large-plai": ["nearest: antmaze-large-play"],
+    "": ["nearest: none"],
+    "nothing/like-this-v0": ["cannot download nothing/like-this-v0"],
+    "pointmaze-medium": ["local/pointmaze/medium-v0", "collect_local.py"],
+    "hopper-medium-v2": ["d4rl/hopper/medium-v2", "import_d4rl.py"],
+    "hopper-medium-replay": ["mujoco/hopper/medium-replay-v0", "hopper-medium-replay-v2", "Name or service"],
+}
 
 
-def test_arrays_of_different_lengths(capsys):
-    episode = make_episode(0, np.zeros((4, 3)), np.zeros((2, 1)), [1.0, 2.0, 3.0])
-    dataset = store("test/bad-v0", [episode], env=None, observation_space=BOX3, action_space=BOX1)
-    assert "cannot read the episodes" in fails(capsys, dmg.load_transitions, dataset)
+@pytest.mark.parametrize("env_id", ABSENT)
+def test_data_that_are_not_there(env_id, monkeypatch):
+    def load(dataset_id, download=False, load=minari.load_dataset):
+        if download:
+            raise ConnectionError("[Errno -2] Name or service not known")
+        return load(dataset_id)
 
-
-def test_a_maze_in_which_no_episode_reaches_the_goal(capsys):
-    dataset = store("D4RL/antmaze/large-play-v1", antmaze_episodes(LARGE_GOAL + 50), env="AntMaze_Large-v4")
-    assert "none at the goal" in fails(capsys, dmg.load_transitions, dataset, LARGE_GOAL)
-
-
-@pytest.mark.parametrize(
-    "observation_space, action_space, observations, actions",
-    [(gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), BOX1, np.zeros((4, 8, 8, 3), np.uint8), np.zeros((3, 1))),
-     (BOX3, gym.spaces.Discrete(2), np.zeros((4, 3)), np.zeros(3, np.int64)),
-     (gym.spaces.Dict(image=gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)), BOX1,
-      {"image": np.zeros((4, 8, 8, 3), np.uint8)}, np.zeros((3, 1))),
-     (gym.spaces.Discrete(5), BOX1, np.zeros(4, np.int64), np.zeros((3, 1)))],
-)  # fmt: skip
-def test_images_and_discrete_spaces(observation_space, action_space, observations, actions, capsys):
-    episode = make_episode(0, observations, actions, [1.0, 2.0, 3.0], terminated=True)
-    dataset = store("test/bad-v0", [episode], env=None, observation_space=observation_space, action_space=action_space)
-    assert "vectors of real numbers" in fails(capsys, dmg.load_transitions, dataset)
-
-
-def test_reference_returns_of_d4rl():
-    returns = np.array([3234.3, -20.272305])
-    low, high = dmg.REFERENCE_RETURNS["hopper"]
-    assert (100 * (returns - low) / (high - low)).tolist() == pytest.approx([100, 0])
+    monkeypatch.setattr(minari, "load_dataset", load)
+    line = refused("dmg_offline", "--env-id", env_id)
+    assert all(words in line for words in ABSENT[env_id])

@@ -1,600 +1,365 @@
-"""dmg_finetune.py: what it stores, the schedule, members, the way from offline to online, resuming, bad input."""
+"""dmg_finetune.py: what it stores and samples, both phases, hand-over, resuming, bad input."""
 
-import json
 import math
+import signal
 import sys
-from dataclasses import replace
-from pathlib import Path
+from itertools import product
 from types import SimpleNamespace
 
 import gymnasium as gym
-import gymnasium_robotics
+import minari
 import numpy as np
 import pytest
 import torch
-from conftest import antmaze_episodes, make_episode, store
-from gymnasium.wrappers import TimeLimit
-from test_runs import assert_equal
+from conftest import (
+    LARGE_GOAL,
+    PENDULUM,
+    TINY,
+    antmaze_episodes,
+    assert_equal,
+    checkpoint,
+    die_at,
+    ended,
+    fork,
+    make_episode,
+    pendulum_episodes,
+    refused,
+    result,
+    run,
+    run_dir,
+    store,
+)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dmg_finetune as ft
-import dmg_offline as off
 
-gym.register_envs(gymnasium_robotics)
-COLUMNS = [3, 2, 1, 3, 1]
-TINY = ["--eval-interval", "10", "--log-interval", "5", "--eval-episodes", "0", "--batch-size", "8"]
-TINY += ["--device", "cpu", "--mode", "eager"]
-SCRATCH = ["--env-id", "Counter-v0", "--offline-steps", "0", "--lam", "1", "--nu", "0", *TINY]
-DATA = ["--env-id", "test/counter/random-v0", *TINY]
+FT, WIDTHS = "dmg_finetune", [3, 2, 1, 3, 1]
+OFFLINE = [*TINY, "--offline-steps", 15]
+BOTH = [*OFFLINE, "--online-steps", 25, "--decay-interval", 4]  # checkpoints at 0, 10, 15, 20, 30 and 40
+RECORDER = [*BOTH, "--env-id", "test/recorder/random-v0", "--eval-episodes", 0]
+SCRATCH = [*TINY, "--env-id", "Recorder-v0", "--eval-episodes", 0, "--offline-steps", 0, "--online-steps", 40]
+SCRATCH += ["--learning-starts", 10]
 
 
-class Counter(gym.Env):
-    """Observations are (number of the episode, step, last action); the number is made of the seed of its reset.
+class Recorder(gym.Env):
+    """Observes (its own number, step, last action); the reward counts its steps; it keeps a record of all.
 
-    An episode lasts 2 to 5 steps and is over by termination, by truncation or by both at once, which stands for a
-    success on the last allowed step. Every environment writes down its seeds and steps.
+    An episode lasts 2 to 5 steps and ends by termination, by truncation, or by both at once, which is what a
+    goal reached on the last allowed step looks like.
     """
 
     observation_space = gym.spaces.Box(-1000, 1000, (3,), np.float32)
     action_space = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
-    made, forgetful = [], False
+    made = []
 
     def __init__(self):
-        self.observation, self.seeds, self.steps = np.zeros(3, np.float32), [], []
-        Counter.made.append(self)
+        self.number, self.steps, self.seeds = len(self.made), [], {}
+        self.made.append(self)
 
     def reset(self, seed=None, options=None):
         super().reset(seed=seed)
-        self.length, self.end = 2 + seed % 4, (seed // 4) % 3
-        self.seeds.append(seed)
-        self.observation[:] = seed % 997, 0, 0  # in place, as some environments do
+        if seed is not None:
+            self.seeds[len(self.steps)] = seed
+        self.length, self.end = self.np_random.integers(2, 6), self.np_random.choice(["goal", "time", "both"])
+        self.observation = np.array([self.number, 0, 0], np.float32)
         return self.observation, {}
 
     def step(self, action):
-        before = self.observation.copy()
-        self.observation[1:] = before[1] + 1, action[0] + (np.random.rand() if self.forgetful else 0)
-        is_over = self.observation[1] == self.length
-        terminated, truncated = bool(is_over and self.end != 1), bool(is_over and self.end != 0)
-        reward = 10 * float(before[0]) + float(before[1])
-        self.steps.append((before, np.array(action), reward, self.observation.copy(), terminated, truncated))
-        return self.observation, reward, terminated, truncated, {}
+        before, reward = self.observation, float(len(self.steps))
+        self.observation = after = np.array([self.number, before[1] + 1, action[0]], np.float32)
+        is_over = after[1] == self.length
+        terminated, truncated = bool(is_over and self.end != "time"), bool(is_over and self.end != "goal")
+        self.steps.append((before, np.array(action), [reward], after, [terminated], [truncated]))
+        return after, reward, terminated, truncated, {}
+
+    @classmethod
+    def of_members(cls):
+        """Those in which the members act, in order; without evaluation no others are stepped."""
+        return [env for env in cls.made if env.steps]
 
 
-gym.register("Counter-v0", f"{__name__}:Counter", disable_env_checker=True, order_enforce=False)
+gym.register("Recorder-v0", f"{__name__}:Recorder", disable_env_checker=True)
 
 
 @pytest.fixture(autouse=True)
-def forget_environments(monkeypatch):
-    monkeypatch.setattr(Counter, "made", [])
-    monkeypatch.setattr(Counter, "forgetful", False)
+def forget_environments():
+    Recorder.made.clear()
 
 
 @pytest.fixture
-def counter():
+def recorder():
+    """24 transitions, told from those of the environments by a negative first number."""
     rng, episodes = np.random.default_rng(0), []
-    for number in range(6):
-        observations = rng.normal((100 * number, 3, 0.5), (300, 2, 3), (9, 3)).astype(np.float32)
-        actions = rng.uniform((-2, 0), (2, 10), (8, 2))
-        episodes.append(make_episode(number, observations, actions, rng.normal(size=8), terminated=True))
-    return store("test/counter/random-v0", episodes, env="Counter-v0")
-
-
-def main(script, *argv):
-    """The script as from the command line, in this process: that saves the imports."""
-    sys.argv = [script.__name__, *map(str, argv)]
-    Counter.made.clear()
-    script.main()
-
-
-def fails(capsys, *argv):
-    """The one line with which the script refuses its arguments, having made no run folder."""
-    before = sorted(Path().glob("**/result.json"))
-    if not {"--resume", "--online-steps"} & set(map(str, argv)):
-        argv = "--online-steps", 4, *argv  # lest it trains for long, should it not refuse
-    with pytest.raises(SystemExit) as stop:
-        main(ft, *argv)
-    assert stop.value.code == 2 and sorted(Path().glob("**/result.json")) == before
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
-
-
-def checkpoint(folder="runs"):
-    (path,) = Path(folder).glob("*/checkpoint.pt")
-    return torch.load(path, weights_only=True)
-
-
-def result(folder="runs"):
-    (path,) = Path(folder).glob("*/result.json")
-    return json.loads(path.read_text())
-
-
-def run_dir(folder="runs"):
-    return sorted(Path(folder).iterdir())[0]
-
-
-def own_rows(member=0, folder="runs"):
-    return [part.numpy() for part in checkpoint(folder)["own_rows"][member].split(COLUMNS, -1)]
-
-
-class Stop(Exception):
-    """Stands for a kill: nothing is saved any more."""
-
-
-def stop_at(monkeypatch, function, call):
-    """Let the script's function raise when it is called for the call-th time."""
-    real, calls = getattr(ft, function), []
-
-    def counting(*args):
-        calls.append(1)
-        if len(calls) == call:
-            raise Stop
-        return real(*args)
-
-    monkeypatch.setattr(ft, function, counting)
-
-
-def spy(monkeypatch, see):
-    """Call see(agent, optimizers, args) after each update."""
-    real = ft.update
-
-    def watched(agent, optimizers, batch, noise, args, update_actor):
-        losses = real(agent, optimizers, batch, noise, args, update_actor)
-        see(agent, optimizers, args)
-        return losses
-
-    monkeypatch.setattr(ft, "update", watched)
-
-
-# ---- lam and nu ----
-
-
-def relaxed(members, t, **changes):
-    agent = SimpleNamespace(lam=torch.zeros(len(members), 1, 1), nu=torch.zeros(len(members), 1, 1))
-    ft.relax(agent, members, t, replace(ft.Args(), **changes))
-    return agent.lam.flatten().tolist(), agent.nu.flatten().tolist()
-
-
-@pytest.mark.parametrize(
-    "t, lam, nu",
-    [(0, 0.25, 0.5), (999, 0.25, 0.5), (1000, 0.2525, 0.49505), (1999, 0.2525, 0.49505), (69_000, 0.37504, 0.25242),
-     (460_000, 0.49754, 0.009863), (1_000_000, 0.49999, 0.0050214)],
-)  # fmt: skip
-def test_schedule(t, lam, nu):
-    assert relaxed([(1, 0.25, 0.5)], t) == ([pytest.approx(lam, rel=2e-5)], [pytest.approx(nu, rel=2e-4)])
-
-
-def test_schedule_of_several_members_and_its_flags():
-    members = [(1, 0.0, 0.1), (1, 0.75, 10.0), (1, 1.0, 0.0)]
-    lam, nu = relaxed(members, 100_000_000)
-    assert lam == pytest.approx([0.5, 0.75, 1.0]) and nu == pytest.approx([0.001, 0.1, 0.0])
-    assert relaxed(members, 5_000_000, decay=1.0) == (pytest.approx([0, 0.75, 1]), pytest.approx([0.1, 10, 0]))
-    lam, nu = relaxed(members, 20, lam_end=0.0, nu_end=2.0, decay=0.5, decay_interval=10)
-    assert lam == pytest.approx([0, 0.1875, 0.25]) and nu == pytest.approx([1.525, 4.0, 1.5])
-
-
-def test_training_follows_the_schedule(counter, monkeypatch):
-    """Constant offline and before the third online step; then one update for each step of the environment."""
-    seen = []
-    spy(monkeypatch, lambda agent, optimizers, args: seen.append((agent.lam.item(), agent.nu.item())))
-    main(ft, *DATA, "--offline-steps", 4, "--online-steps", 7, "--decay-interval", 3, "--decay", 0.5, "--nu", 0.5)
-    k = np.array([0, 0, 0, 0] + [t // 3 for t in range(1, 8)])
-    np.testing.assert_allclose(seen, np.stack([0.5 - 0.25 * 0.5**k, 0.005 + 0.495 * 0.5**k], 1), rtol=1e-5)
-
-
-# ---- what is stored ----
-
-
-def assert_stored(env, rows, steps, mean=0.0, std=1.0):
-    """Each step of the environment is a row, in order, and none reaches across the end of an episode."""
-    assert len(env.steps) == steps == len(rows[0])
-    before, actions, rewards, after, terminated, truncated = (np.array(part) for part in zip(*env.steps, strict=True))
-    observations, stored_actions, stored_rewards, next_observations, terminations = rows
-    np.testing.assert_allclose(observations * std + mean, before, atol=1e-3)
-    np.testing.assert_allclose(next_observations * std + mean, after, atol=1e-3)
-    np.testing.assert_allclose(stored_actions * [2, 5] + [0, 5], actions, atol=1e-5)
-    np.testing.assert_array_equal(stored_rewards[:, 0], rewards)
-    np.testing.assert_array_equal(terminations[:, 0], terminated)  # also where the episode was cut at that very step
-    over = terminated | truncated
-    assert {(True, False), (False, True), (True, True)} <= set(
-        zip(terminated.tolist(), truncated.tolist(), strict=True)
-    )
-    numbers = np.array(env.seeds)[np.cumsum([0, *over[:-1]])] % 997  # of the episode, a new one after each end
-    np.testing.assert_array_equal(before[:, 0], numbers)
-    np.testing.assert_array_equal(after[:, 0], numbers)
-    np.testing.assert_array_equal(before[1:, 1], np.where(over, 0, after[:, 1])[:-1])
-    assert len(set(env.seeds)) == len(env.seeds) == 1 + over.sum()
-
-
-def test_random_transitions_are_stored_as_they_happen(monkeypatch):
-    """Also that the first steps are uniform in the action space and come without updates."""
-    updates = []
-    spy(monkeypatch, lambda *args: updates.append(1))
-    main(ft, *SCRATCH, "--online-steps", 60, "--learning-starts", 60)
-    rows = own_rows()
-    assert_stored(Counter.made[1], rows, 60)  # the first was only looked at
-    assert not updates and np.abs(rows[1]).max() <= 1
-    for column in rows[1].T:
-        assert column.min() < -0.8 and column.max() > 0.8 and abs(column.mean()) < 0.25
-
-
-def test_transitions_of_the_policy_are_stored_normalized(counter):
-    main(
-        ft,
-        *DATA,
-        "--offline-steps",
-        2,
-        "--online-steps",
-        40,
-        "--normalize-observations",
-        "True",
-        "--exploration-noise",
-        1,
-    )
-    agent, rows = checkpoint()["agent"], own_rows()
-    assert agent["std"].min() > 0.5 and agent["mean"].abs().max() > 1
-    assert_stored(Counter.made[0], rows, 40, agent["mean"].numpy(), agent["std"].numpy())
-    assert np.abs(rows[1]).max() == 1  # noise of std 1 meets the bounds
-
-
-def test_exploration_noise(counter):
-    main(ft, *DATA, "--offline-steps", 2, "--online-steps", 40, "--learning-rate", 0, "--exploration-noise", 0.01)
-    agent = ft.Agent([(1, 0.25, 0.1)], np.zeros(3, np.float32), np.ones(3, np.float32), 2)
-    agent.load_state_dict(checkpoint()["agent"])
-    observations, actions, *_ = own_rows()
-    with torch.no_grad():
-        distance = actions - agent.actor(torch.from_numpy(observations)[None])[0].numpy()
-    assert 0.007 < distance.std() < 0.013 and abs(distance.mean()) < 0.005
-
-
-def test_charts_of_training_episodes(counter):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    main(ft, *DATA, "--offline-steps", 10, "--online-steps", 20)
-    events = EventAccumulator(str(run_dir())).Reload()
-    ends, total = [], 0.0
-    for t, (_, _, reward, _, terminated, truncated) in enumerate(Counter.made[0].steps, 1):
-        total += reward
-        if terminated or truncated:
-            ends, total = [*ends, (t, total)], 0.0
-    assert [(e.step, e.value) for e in events.Scalars("charts/episodic_return")] == ends and len(ends) > 3
-    assert [e.step for e in events.Scalars("charts/lam")] == [-5, 0, 5, 10, 15, 20]
-    assert [e["step"] for e in result()["evaluations"]] == [0, 10, 20]
-
-
-def test_rewards_of_a_maze_and_a_success_on_the_last_allowed_step():
-    """-1 a step and no termination at the time limit; at the goal 0 and a termination, even on the last step."""
-    dataset = store("D4RL/antmaze/umaze-v1", antmaze_episodes(np.zeros(2)), env="PointMaze_UMaze-v3")
-    agent = ft.Agent([(1, 0.25, 0.1)], np.zeros(6, np.float32), np.ones(6, np.float32), 2)
-    args, generators = ft.Args(learning_starts=9), [torch.Generator().manual_seed(1)]
-    space = gym.spaces.Box(-1, 1, (2,), np.float32)
-    ends = {}
-    for at_goal in (False, True):
-        env = ft.make_env(dataset, is_maze=True)
-        player = {"env": env, "seed": 1}
-        ft.start_episode(player, 0)
-        limit = env
-        while not isinstance(limit, TimeLimit):
-            limit = limit.env
-        limit._elapsed_steps = limit._max_episode_steps - 2
-        rows = []
-        for t in (1, 2):
-            if t == 2 and at_goal:
-                env.unwrapped.point_env.set_state(env.unwrapped.maze.unique_goal_locations[0], np.zeros(2))
-            row, returns = ft.interact(agent, [player], space, generators, True, t, np.array([True]), args)
-            rows.append(row[0])
-        assert player["episode"] == 1 and player["actions"] == []  # over, and the next one has begun
-        ends[at_goal] = rows[1][8].item(), rows[1][-1].item(), returns.item()
-        assert (rows[0][8].item(), rows[0][-1].item()) == (-1, 0)
-        env.close()
-    assert ends == {False: (-1, 0, 0), True: (0, 1, 1)}
-
-
-# ---- members ----
-
-
-def test_two_members_store_and_learn_what_each_would_alone(counter):
-    options = [*DATA, "--offline-steps", 4, "--online-steps", 30]
-    main(ft, *options, "--seed", 1, 2, "--runs-dir", "both")
-    assert [len(env.steps) for env in Counter.made] == [30, 30]
-    together = torch.load(run_dir("both") / "checkpoint.pt", weights_only=True)
-    for m, seed in enumerate((1, 2)):
-        main(ft, *options, "--seed", seed, "--runs-dir", f"alone{seed}")
-        alone = checkpoint(f"alone{seed}")
-        torch.testing.assert_close(together["own_rows"][m], alone["own_rows"][0], atol=1e-4, rtol=1e-4)
-        for name, tensor in alone["agent"].items():
-            if name not in ("mean", "std", "actor_updates"):
-                heads = len(tensor)
-                torch.testing.assert_close(together["agent"][name][m * heads :][:heads], tensor, atol=1e-4, rtol=0)
-    clocks = together["own_rows"][:, :, 1]  # the second observation number is the step in the episode
-    assert not torch.equal(clocks[0], clocks[1])
-
-
-def test_a_nan_stays_with_its_member_whose_environment_rests(counter, monkeypatch):
-    """The second of three is spoiled after the seventh online update, between two looks at the losses."""
-    options = [*DATA, "--offline-steps", 4, "--online-steps", 20, "--seed", 1, 2, 3]
-    main(ft, *options, "--runs-dir", "clean")
-    updates = []
-
-    def spoil(agent, optimizers, args):
-        updates.append(1)
-        if len(updates) == 4 + 7:
-            with torch.no_grad():
-                agent.actor.layers[0][1] = math.nan
-
-    spy(monkeypatch, spoil)
-    main(ft, *options, "--runs-dir", "spoiled")
-    assert [len(env.steps) for env in Counter.made] == [20, 7, 20]
-    assert all(np.isfinite(step[1]).all() for env in Counter.made for step in env.steps)
-    clean, spoiled = (torch.load(run_dir(f) / "checkpoint.pt", weights_only=True) for f in ("clean", "spoiled"))
-    assert [r["diverged_at"] for r in spoiled["results"]] == [None, 10, None]
-    for m in (0, 2):
-        assert torch.equal(clean["own_rows"][m], spoiled["own_rows"][m])
-        for name, tensor in clean["agent"].items():
-            if name not in ("mean", "std", "actor_updates"):
-                heads = len(tensor) // 3
-                a, b = (state["agent"][name][m * heads :][:heads] for state in (clean, spoiled))
-                assert torch.equal(a, b), name
-    assert spoiled["agent"]["actor.layers.0"][1].isnan().all()
-
-
-def test_the_environment_of_a_diverged_member_rests():
-    """Also where its actions are finite, as the random ones at the start are."""
-    agent = ft.Agent([(1, 0.25, 0.1), (2, 0.25, 0.1)], np.zeros(3, np.float32), np.ones(3, np.float32), 2)
-    players, generators = [{"env": Counter(), "seed": seed} for seed in (1, 2)], [torch.Generator(), torch.Generator()]
-    for player in players:
-        ft.start_episode(player, 0)
-    alive, args = np.array([False, True]), ft.Args(learning_starts=1)
-    for t in (1, 2):
-        ft.interact(agent, players, Counter.action_space, generators, False, t, alive, args)
-    assert [len(player["env"].steps) for player in players] == [0, 2]
-
-
-def test_samples_come_from_the_shared_rows_and_a_members_own(monkeypatch):
-    shared, own, online_steps, members = 10, 7, 20, [(1, 0.25, 0.1), (2, 0.25, 0.1), (3, 0.25, 0.1)]
-    rows = torch.arange(shared + 3 * online_steps, dtype=torch.float32)[:, None].repeat(1, sum(COLUMNS))
-    seen = []
-    monkeypatch.setattr(ft, "update", lambda agent, optimizers, batch, *rest: seen.append(batch[0][..., 0]) or {})
-    args = ft.Args(batch_size=64, online_steps=online_steps, log_interval=5, mode="eager", device="cpu")
-    agent = ft.Agent(members, np.zeros(3, np.float32), np.ones(3, np.float32), 2)
-    generators = [torch.Generator().manual_seed(seed) for seed, _, _ in members]
-    run_block = ft.make_block_runner(agent, {}, rows, COLUMNS, generators, args, shared)
-    run_block(0, 5, own)
-    for m, numbers in enumerate(torch.stack(seen, 1).flatten(1).int().tolist()):
-        start = shared + m * online_steps
-        assert set(numbers) == {*range(shared), *range(start, start + own)}
-    seen.clear()
-    run_block(5, 5)  # offline
-    assert set(torch.stack(seen).flatten().int().tolist()) == set(range(shared))
-
-
-# ---- offline, then online ----
-
-
-def test_learning_rate_and_discount_of_the_two_phases(counter, monkeypatch):
-    seen = []
-
-    def see(agent, optimizers, args):
-        seen.append((args.gamma, *(optimizers[n].param_groups[0]["lr"].item() for n in ("actor", "qf", "vf"))))
-
-    spy(monkeypatch, see)
-    main(ft, *DATA, "--offline-steps", 8, "--online-steps", 6, "--policy-frequency", 1, "--online-gamma", 0.5)
-    cosine = [3e-4 * (1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
-    gammas, *rates = zip(*seen, strict=True)
-    assert gammas == (0.99,) * 8 + (0.5,) * 6
-    assert rates[0] == pytest.approx(cosine + [3e-4] * 6, rel=1e-4)
-    assert set(rates[1]) == set(rates[2]) and rates[1] == pytest.approx([3e-4] * 14)
-
-
-@pytest.mark.parametrize(
-    "dataset_id, gamma",
-    [("D4RL/antmaze/large-play-v1", 0.995), ("D4RL/antmaze/large-diverse-v1", 0.995),
-     ("D4RL/antmaze/medium-play-v1", 0.99), ("mujoco/hopper/medium-v0", 0.99)],
-)  # fmt: skip
-def test_discount_of_antmaze_large(dataset_id, gamma):
-    spec = SimpleNamespace(id="AntMaze_Large-v4" if "antmaze" in dataset_id else "Hopper-v5")
-    dataset = SimpleNamespace(id=dataset_id, env_spec=spec)
-    args, _ = ft.resolve_args(ft.Args(device="cpu"), dataset)
-    assert (args.gamma, args.online_gamma, args.learning_starts) == (0.99, gamma, 0)
-    assert ft.resolve_args(ft.Args(device="cpu", online_gamma=0.9), dataset)[0].online_gamma == 0.9
-
-
-@pytest.mark.parametrize("updates", [20, 13])
-def test_hand_over_from_dmg_offline_is_the_run_in_one_go(counter, monkeypatch, updates):
-    """Bit for bit: the policy at step 0; networks, optimizers and own rows at the end. 13 fits no interval."""
-    options = [*DATA, "--offline-steps", updates, "--seed", 3, "--nu", 0.3]
-    main(off, *options, "--runs-dir", "offline")
-    before = checkpoint("offline")
-    online = ["--checkpoint", run_dir("offline"), "--online-steps", 12, *TINY]
+    for number in range(3):
+        observations = rng.uniform((-9, 0, -2), (-1, 5, 2), (9, 3)).astype(np.float32)
+        actions, rewards = rng.uniform((-2, 0), (2, 10), (8, 2)), rng.normal(size=8)
+        episodes.append(make_episode(number, observations, actions, rewards, terminated=True))
+    store("test/recorder/random-v0", episodes, env="Recorder-v0")
+
+
+def main_with(monkeypatch, update, *argv):
+    """The script with another update."""
     with monkeypatch.context() as patch:
-        stop_at(patch, "interact", 1)
-        with pytest.raises(Stop):
-            main(ft, *online, "--runs-dir", "stopped")
-    start = checkpoint("stopped")
-    assert start["step"] == 0 and [e["step"] for e in result("stopped")["evaluations"]] == [0]
-    assert_equal(before["agent"], start["agent"])
-    assert_equal(before["optimizers"], start["optimizers"])
-    main(ft, *online, "--runs-dir", "handed")
-    main(ft, *options, "--online-steps", 12, "--runs-dir", "one_go")
-    handed, one_go = checkpoint("handed"), checkpoint("one_go")
-    for name in ("agent", "optimizers", "generators", "own_rows", "players", "step"):
-        assert_equal(handed[name], one_go[name], name)
-    assert handed["step"] == 12 and not torch.equal(handed["agent"]["actor.layers.0"], start["agent"]["actor.layers.0"])
-    assert result("handed")["args"]["nu"] == [0.3] and result("handed")["evaluations"][0]["step"] == 0
+        patch.setattr(ft, "update", update)
+        patch.setattr(sys, "argv", [FT, *map(str, argv)])
+        ft.main()
 
 
-def test_evaluations_leave_the_training_episode_alone(counter):
-    options = [*DATA, "--offline-steps", 5, "--online-steps", 12, "--eval-interval", 4]
-    main(ft, *options, "--eval-episodes", 3)
-    main(ft, *options, "--runs-dir", "silent")
-    assert torch.equal(checkpoint()["own_rows"], checkpoint("silent")["own_rows"])
-    assert all(len(evaluation["returns"]) == 3 for evaluation in result()["evaluations"])
+def spied(monkeypatch, *argv):
+    """Run the script; returns what update saw at each of its calls."""
+    calls, update = [], ft.update
+
+    def watched(agent, optimizers, batch, args, update_actor):
+        rates = {name: optimizer.param_groups[0]["lr"].item() for name, optimizer in optimizers.items()}
+        lam_nu = torch.cat([agent.lam, agent.nu], -1).tolist()
+        columns = [part if part.ndim == 3 else part[..., None] for part in batch[:-1]]
+        rows = [set(map(tuple, rows)) for rows in torch.cat(columns, -1).tolist()]  # of each member
+        calls.append(SimpleNamespace(rates=rates, gamma=args.gamma, lam_nu=lam_nu, rows=rows))
+        return update(agent, optimizers, batch, args, update_actor)
+
+    main_with(monkeypatch, watched, *argv)
+    return calls
 
 
-# ---- resuming ----
+def killed(call, script, *argv):
+    """Kill the script as it is about to rename a file: result.json and checkpoint.pt, at every checkpoint."""
+    ended(fork(script, *argv, before=die_at(call)), -signal.SIGKILL)
 
 
-@pytest.mark.parametrize("function, call, saved_step", [("update", 15, -10), ("interact", 4, 0), ("interact", 18, 10)])
-def test_a_stopped_run_resumes_bit_for_bit(counter, monkeypatch, function, call, saved_step):
-    """Stopped in the offline phase, just after it, and in the online phase, where the checkpoint is in mid-episode."""
-    options = [*DATA, "--offline-steps", 20, "--online-steps", 25, "--seed", 1, 2, "--decay-interval", 4]
-    main(ft, *options, "--runs-dir", "unbroken")
-    with monkeypatch.context() as patch:
-        stop_at(patch, function, call)
-        with pytest.raises(Stop):
-            main(ft, *options)
-    stopped = checkpoint_of_two("runs")
-    assert stopped["step"] == saved_step and stopped["own_rows"].shape[1] == max(saved_step, 0)
-    if saved_step > 0:
-        assert any(len(player["actions"]) for player in stopped["players"])
-    main(ft, "--resume", sorted(Path("runs").iterdir())[1])
-    unbroken, resumed = checkpoint_of_two("unbroken"), checkpoint_of_two("runs")
-    assert resumed["step"] == 25 and resumed["own_rows"].shape == (2, 25, sum(COLUMNS))
-    assert_equal(unbroken, resumed)
+# ---- in the environment ----
 
 
-def checkpoint_of_two(folder):
-    return torch.load(run_dir(folder) / "checkpoint.pt", weights_only=True)
+def test_every_step_is_stored_as_it_was(monkeypatch):
+    calls = spied(monkeypatch, *SCRATCH, "--seed", 1, 2, "--step-cost", 1.5)
+    assert len(calls) == 40 - 10  # none before learning starts
+    ends, all_rows = set(), checkpoint()["online_rows"]
+    for rows, env in zip(all_rows, Recorder.of_members(), strict=True):
+        observations, actions, rewards, next_observations, terminations = rows.split(WIDTHS, -1)
+        before, played, reward, after, terminated, truncated = map(np.array, zip(*env.steps))
+        np.testing.assert_array_equal(observations, before)
+        np.testing.assert_allclose(actions * torch.tensor([2, 5]) + torch.tensor([0, 5]), played, atol=1e-5)
+        np.testing.assert_array_equal(rewards, reward - 1.5)
+        np.testing.assert_array_equal(next_observations, after)
+        np.testing.assert_array_equal(terminations, terminated)
+        ends |= set(zip(terminated.ravel().tolist(), truncated.ravel().tolist()))
+    assert ends == set(product([False, True], repeat=2))  # going on, the goal, the time limit, both
+    assert not torch.equal(all_rows[0, :, 3:5], all_rows[1, :, 3:5])
 
 
-@pytest.mark.parametrize("env_id", ["Hopper-v5", "D4RL/antmaze/umaze-v1"])
-def test_mujoco_resumes_in_mid_episode(env_id, monkeypatch, capsys):
-    """Not the first episode: the new environment must not differ from one that has played before."""
-    options, steps = ["--env-id", env_id, *TINY], 30
-    if env_id == "Hopper-v5":
-        options += ["--offline-steps", 0, "--learning-starts", 100]
-        steps = 100
+def test_new_episodes_begin_after_every_checkpoint(recorder):
+    """With seeds that the member and the step make different."""
+    run(FT, *RECORDER, "--seed", 1, 2)
+    seeds = [env.seeds for env in Recorder.of_members()]
+    assert [list(steps) for steps in seeds] == [[0, 5, 15]] * 2
+    assert len({seed for steps in seeds for seed in steps.values()}) == 6
+    assert not checkpoint()["online_rows"][:, [0, 5, 15], 1].any()  # they are first steps
+
+
+@pytest.mark.parametrize("std", [0.0, 0.1, 5.0])
+def test_actions_are_random_at_first_then_the_policys_with_noise(recorder, std):
+    options = ["--learning-rate", 0, "--online-steps", 500, "--learning-starts", 250, "--hidden", 8]
+    run(FT, *RECORDER, *options, "--exploration-noise", std, "--eval-interval", 1000)
+    (rows,), agent = checkpoint()["online_rows"], checkpoint()["agent"]
+    x, actions = (rows[:, :3] - agent["mean"]) / agent["std"], rows[:, 3:5]
+    hidden = (x @ agent["actor.0.weight"][0] + agent["actor.0.bias"][0]).relu()
+    noise = actions - (hidden @ agent["actor.2.weight"][0] + agent["actor.2.bias"][0]).tanh()
+    assert actions.abs().max() <= 1
+    assert actions[:250].std().item() == pytest.approx(1 / math.sqrt(3), rel=0.05)
+    if std == 0.0:
+        assert (noise.abs().amax(-1) > 1e-5).tolist() == [True] * 250 + [False] * 250
+    elif std == 0.1:
+        assert noise[250:].std().item() == pytest.approx(0.1, rel=0.1)
+        assert noise[250:].mean().item() == pytest.approx(0, abs=0.02)
     else:
-        store(
-            env_id, antmaze_episodes(np.array([-4.0, -4.0])), env="AntMaze_UMaze-v4", ref_min_score=0, ref_max_score=1
-        )
-        monkeypatch.setattr(ft, "make_env", short(ft.make_env))
-        options += ["--offline-steps", 2]
-    options += ["--online-steps", steps + 7]
-    main(ft, *options, "--runs-dir", "unbroken")
-    with monkeypatch.context() as patch:
-        stop_at(patch, "interact", steps + 2)
-        with pytest.raises(Stop):
-            main(ft, *options)
-    (player,) = checkpoint()["players"]
-    assert player["episode"] > 0 and len(player["actions"]) > 0
-    main(ft, "--resume", run_dir())
-    assert "does not repeat itself" not in capsys.readouterr().out
+        assert (actions[250:].abs() == 1).float().mean() > 0.7
+
+
+def test_members_sample_the_shared_rows_and_their_own(recorder, monkeypatch):
+    options = ["--seed", 1, 2, "--batch-size", 64, "--no-normalize-observations"]
+    calls = spied(monkeypatch, *RECORDER, *options)
+    shared = set().union(*(rows for call in calls[:15] for rows in call.rows))
+    assert len(shared) == 24 and all(row[0] < 0 for row in shared)
+    for m, own in enumerate(checkpoint()["online_rows"].tolist()):
+        own, sampled = list(map(tuple, own)), [call.rows[m] for call in calls[15:]]
+        assert all(rows <= shared.union(own[:t]) for t, rows in enumerate(sampled, 1))
+        assert set().union(*sampled) >= shared.union(own[:15])
+        assert sum(row in rows for row, rows in zip(own, sampled)) > 5  # the newest can be among them
+
+
+# ---- the two phases ----
+
+
+@pytest.mark.parametrize("lam_end, nu_end, decay", [(0.5, 0.001, 0.5), (0.0, 2.0, 0.5), (0.5, 0.001, 1.0)])
+def test_lam_and_nu_are_relaxed_online_and_never_tightened(pendulum, monkeypatch, lam_end, nu_end, decay):
+    """Of four members, at every update; the second time the ends lie on the wrong side."""
+    options = ["--lam", 0.1, 1, "--nu", 0.3, 0, "--decay", decay, "--lam-end", lam_end, "--nu-end", nu_end]
+    found = np.array([call.lam_nu for call in spied(monkeypatch, *BOTH, *options)])
+    left = decay ** np.array([0] * 15 + [t // 4 for t in range(1, 26)])
+    for m, (lam, nu) in enumerate(product((0.1, 1.0), (0.3, 0.0))):
+        rise, fall = max(lam_end - lam, 0), max(nu - nu_end, 0)
+        expected = np.stack([lam + rise * (1 - left), nu - fall * (1 - left)], -1)
+        np.testing.assert_allclose(found[:, m], expected, rtol=1e-6)
+        events = EventAccumulator(str(run_dir() / f"seed1_lam{lam}_nu{nu}")).Reload()
+        logged = [[event.value for event in events.Scalars(tag)] for tag in ("charts/lam", "charts/nu")]
+        np.testing.assert_array_equal(np.transpose(logged), found[4::5, m])
+
+
+def test_learning_rates_and_discount(pendulum, monkeypatch):
+    """The actor's rate falls along a cosine offline and is constant online, where the discount changes."""
+    calls = spied(monkeypatch, *BOTH, "--online-gamma", 0.5)
+    actor_steps = [max(2 * (step // 2), 2) for step in range(1, 16)]  # the last, or else the first one
+    cosine = [3e-4 * (1 + math.cos(math.pi * (step - 2) / 15)) / 2 for step in actor_steps]
+    assert [call.rates["actor"] for call in calls] == pytest.approx(cosine + [3e-4] * 25)
+    assert [call.rates[name] for call in calls for name in ("qf", "vf")] == pytest.approx([3e-4] * 80)
+    assert [call.gamma for call in calls] == [0.99] * 15 + [0.5] * 25
+    assert {call.gamma for call in spied(monkeypatch, *BOTH, "--gamma", 0.9, "--runs-dir", "same")} == {0.9}
+
+
+def test_the_canonical_command(monkeypatch):
+    store("D4RL/antmaze/large-play-v1", antmaze_episodes(LARGE_GOAL), env="AntMaze_Large-v4")
+    options = [*TINY[2:], "--eval-episodes", 0, "--offline-steps", 2, "--online-steps", 12]
+    calls = spied(monkeypatch, "--env-id", "antmaze-large-play", *options)
+    assert [call.gamma for call in calls] == [0.99] * 2 + [0.995] * 12
+    rows = checkpoint()["online_rows"]
+    assert rows.shape == (1, 12, 29 + 8 + 1 + 29 + 1) and set(rows[0, :, 37].tolist()) == {-1.0}
+    expected = dict(lam=[0.25], lam_end=0.5, nu=[0.5], nu_end=0.005, decay=0.99, decay_interval=1000)
+    assert expected.items() <= result()["args"].items()
+
+
+def test_presets():
+    """nu falls to a hundredth of what it is offline; only the large AntMaze has an online discount."""
+    tasks = {"D4RL/antmaze/large-diverse-v1": "AntMaze_Large-v4", "D4RL/antmaze/umaze-v1": "AntMaze_UMaze-v4"}
+    tasks |= {"mujoco/hopper/medium-v0": "Hopper-v5", "mujoco/ant/expert-v0": "Ant-v5"}
+    for name, env_id in tasks.items():
+        args = ft.Args(**ft.presets(SimpleNamespace(id=name, env_spec=SimpleNamespace(id=env_id))))
+        assert args.nu_end == pytest.approx(args.nu[0] / 100)
+        assert args.online_gamma == (0.995 if "large" in name else 0)
+
+
+def test_two_members_are_two_runs(pendulum):
+    options = [*BOTH, "--learning-starts", 5, "--seed"]
+    run(FT, *options, 1, 2)
+    two = checkpoint()
+    for m in range(2):
+        run(FT, *options, m + 1, "--runs-dir", f"alone{m}")
+        one = checkpoint(f"alone{m}")
+        assert torch.equal(two["generators"][m], one["generators"][0])
+        torch.testing.assert_close(two["online_rows"][m], one["online_rows"][0], atol=1e-3, rtol=1e-3)
+        for name in one["agent"].keys() - {"mean", "std"}:
+            of_member = two["agent"][name].unflatten(0, (-1, 2))[:, m]
+            torch.testing.assert_close(of_member, one["agent"][name], atol=1e-4, rtol=1e-4)
+
+
+def test_a_diverged_member_stands_still_and_the_others_go_on(pendulum, monkeypatch):
+    update = ft.update
+
+    def spoiling(agent, *rest):
+        agent.vf[0].bias.data[1] = math.nan
+        return update(agent, *rest)
+
+    main_with(monkeypatch, spoiling, *BOTH, "--nu", 0.1, 0.2)
+    run(FT, *BOTH, "--nu", 0.1, "--runs-dir", "alone")
+    assert [member["diverged_at"] for member in result()["members"]] == [None, 5]
+    rows = checkpoint()["online_rows"]
+    torch.testing.assert_close(rows[0], checkpoint("alone")["online_rows"][0], atol=1e-3, rtol=1e-3)
+    assert rows.isfinite().all() and not rows[1, :, 3].any()
+
+
+# ---- from one phase to the other, and on after a kill ----
+
+
+def test_the_offline_phase_is_dmg_offlines_run(pendulum):
+    run("dmg_offline", *OFFLINE, "--seed", 1, 2, "--runs-dir", "offline")
+    killed(7, FT, *BOTH, "--seed", 1, 2)  # has saved at 0, 10 and 15
+    offline, online = checkpoint("offline"), checkpoint()
+    assert online["run"]["step"] == 15 and online["online_rows"].shape[1] == 0
+    for name in ("agent", "optimizers", "generators"):
+        assert_equal(offline[name], online[name], name)
+    assert_equal(offline["run"]["members"], online["run"]["members"])
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_hand_over_ends_as_both_phases_in_one_run(pendulum, is_finished):
+    own = ["--seed", 3, "--nu", 0.3]
+    if is_finished:
+        run("dmg_offline", *OFFLINE, *own, "--runs-dir", "offline")
+    else:
+        killed(5, "dmg_offline", *OFFLINE, *own, "--runs-dir", "offline")  # has saved at 0 and 10
+    before = checkpoint("offline")
+    run(FT, *BOTH, "--checkpoint", run_dir("offline"))
+    run(FT, *BOTH, *own, "--runs-dir", "one")
+    for name in ("agent", "optimizers", "generators", "online_rows"):
+        assert_equal(checkpoint("one")[name], checkpoint()[name], name)
+    (evaluations,), (expected,) = ([m["evaluations"] for m in result(f)["members"]] for f in ("runs", "one"))
+    steps = [evaluation["step"] for evaluation in evaluations]
+    assert steps == ([15, 20, 30, 40] if is_finished else [10, 15, 20, 30, 40])
+    assert_equal(expected[1 - len(steps) :], evaluations[1:])
+    assert_equal(before, checkpoint("offline"))
+
+
+def test_a_killed_run_resumes_bit_for_bit(pendulum):
+    """In each phase and between them; the third time it dies between the two files of a save."""
+    options = [*BOTH, "--seed", 1, 2, "--learning-starts", 3, "--runs-dir"]
+    run(FT, *options, "unbroken")
+    steps = [evaluation["step"] for evaluation in result("unbroken")["members"][1]["evaluations"]]
+    assert steps == [0, 10, 15, 20, 30, 40]
+    for call, step in (5, 10), (7, 15), (10, 20), (11, 30):
+        folder = f"killed{call}"
+        killed(call, FT, *options, folder)
+        assert checkpoint(folder)["run"]["step"] == step
+        assert result(folder)["step"] == (30 if call == 10 else step)
+        run(FT, "--resume", run_dir(folder))
+        assert_equal(checkpoint("unbroken"), checkpoint(folder))
+        assert_equal(result("unbroken"), result(folder))
+
+
+def test_a_killed_run_in_mujoco_resumes_bit_for_bit():
+    """Whose simulator keeps more than is observed."""
+    options = [*SCRATCH, "--env-id", "InvertedPendulum-v5", "--eval-episodes", 2, "--runs-dir"]
+    run(FT, *options, "unbroken")
+    killed(9, FT, *options, "runs")
+    assert checkpoint()["run"]["step"] == 30
+    run(FT, "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
 
 
-def short(make_env):
-    """Mazes whose episodes are cut after 12 steps."""
-    return lambda *args: TimeLimit(make_env(*args), 12)
-
-
-def test_a_run_stopped_before_its_first_evaluation_makes_it_on_resuming(monkeypatch):
-    options = [*SCRATCH, "--online-steps", 10, "--learning-starts", 5]
-    with monkeypatch.context() as patch:
-        stop_at(patch, "log", 1)
-        with pytest.raises(Stop):
-            main(ft, *options)
-    main(ft, "--resume", run_dir())
-    assert [evaluation["step"] for evaluation in result()["evaluations"]] == [0, 10]
-
-
-def test_an_environment_that_does_not_repeat_itself_begins_a_new_episode(monkeypatch, capsys):
-    monkeypatch.setattr(Counter, "forgetful", True)
-    options = [*SCRATCH, "--online-steps", 20, "--learning-starts", 20, "--eval-interval", 1]
-    call = 2
-    while True:  # until a checkpoint lies within an episode
-        with monkeypatch.context() as patch:
-            stop_at(patch, "interact", call)
-            with pytest.raises(Stop):
-                main(ft, *options, "--runs-dir", f"runs{call}")
-        if len(checkpoint(f"runs{call}")["players"][0]["actions"]):
-            break
-        call += 1
-    episode = checkpoint(f"runs{call}")["players"][0]["episode"].item()
-    capsys.readouterr()
-    main(ft, "--resume", run_dir(f"runs{call}"))
-    assert "does not repeat itself, so a new episode begins" in capsys.readouterr().out
-    rows = own_rows(folder=f"runs{call}")
-    assert len(rows[0]) == 20 and rows[0][call - 1, 1] == 0  # the first row after the break is a first step
-    assert checkpoint(f"runs{call}")["players"][0]["episode"] > episode
-
-
-# ---- from scratch ----
-
-
-def test_lam_1_nu_0_is_td3(monkeypatch):
-    """By hand: TD3's target, and a policy gradient without imitation; the schedule leaves both as they are."""
-    torch.manual_seed(0)
-    seen = []
-    with monkeypatch.context() as patch:
-        spy(patch, lambda agent, optimizers, args: seen.append((agent.lam.item(), agent.nu.item())))
-        main(ft, *SCRATCH, "--online-steps", 20, "--learning-starts", 8, "--decay-interval", 2)
-    assert seen == [(1.0, 0.0)] * 12
-    agent = ft.Agent([(1, 1.0, 0.0)], np.zeros(3, np.float32), np.ones(3, np.float32), 2)
-    agent.load_state_dict(checkpoint()["agent"])
-    args = ft.Args(**checkpoint()["args"])
-    args = replace(args, gamma=args.online_gamma, offline_steps=math.inf)
-    s, a, r, s2, d = batch = torch.randn(1, 16, sum(COLUMNS)).split(COLUMNS, -1)
-    a.clamp_(-1, 1), d.copy_(d > 0)
-    noise = 0.2 * torch.ones(1, 16, 2)
-    with torch.no_grad():
-        a2 = (agent.actor_target(s2) + noise).clamp(-1, 1)
-        target = r + 0.99 * (1 - d) * torch.minimum(*agent.qf_target(s2, a2).unbind(1))
-    loss = sum(((q - target) ** 2).mean() for q in agent.qf(s, a).unbind(1))
-    expected_q = torch.autograd.grad(loss, list(agent.qf.parameters()))
-    networks = {"vf": agent.vf, "qf": agent.qf, "actor": agent.actor}
-    optimizers = {name: torch.optim.SGD(net.parameters(), torch.tensor(0.0)) for name, net in networks.items()}
-    args = replace(args, learning_rate=0.0)
-    ft.update(agent, optimizers, batch, noise, args, True)
-    for ours, theirs in zip(agent.qf.parameters(), expected_q, strict=True):
-        torch.testing.assert_close(ours.grad, theirs, atol=1e-5, rtol=1e-4)
-    q = torch.minimum(*agent.qf(s, agent.actor(s)).unbind(1))
-    expected_actor = torch.autograd.grad(-q.mean() / q.detach().abs().mean(), list(agent.actor.parameters()))
-    for ours, theirs in zip(agent.actor.parameters(), expected_actor, strict=True):
-        torch.testing.assert_close(ours.grad, theirs, atol=1e-6, rtol=1e-4)
-    assert max(gradient.abs().max() for gradient in expected_actor) > 1e-4
+# ---- from scratch, and bad input ----
 
 
 def test_td3_learns_to_balance_a_pole_from_scratch():
-    """1,000 updates: about 100 steps upright, where the new policy and a random one stand for 6 to 10."""
-    main(ft, "--env-id", "InvertedPendulum-v5", *SCRATCH[2:], "--online-steps", 1500, "--learning-starts", 500, "--tau",
-         0.02, "--learning-rate", 1e-3, "--batch-size", 64, "--eval-interval", 500, "--eval-episodes", 5)  # fmt: skip
-    returns = [evaluation["episodic_return"] for evaluation in result()["evaluations"]]
-    assert max(returns[:2]) < 15 and min(returns[2:]) > 30
+    """lam 1 and nu 0 are TD3: from the 5 or so steps of a new policy to several times that."""
+    options = ["--env-id", "InvertedPendulum-v5", "--lam", 1, "--nu", 0, "--online-steps", 1500]
+    options += ["--learning-starts", 500, "--tau", 0.02, "--learning-rate", 1e-3, "--batch-size", 64]
+    run(FT, *SCRATCH, *options, "--hidden", 64, 64, "--eval-interval", 1500, "--eval-episodes", 5)
+    first, last = (evaluation["episodic_return"] for evaluation in result()["members"][0]["evaluations"])
+    assert first < 15 and last > 30
 
 
-# ---- bad input ----
-
-
-def test_bad_checkpoints_to_start_from(counter, capsys):
-    assert "no checkpoint" in fails(capsys, "--checkpoint", "nowhere")
-    main(off, *DATA, "--offline-steps", 4, "--runs-dir", "offline")
-    folder = run_dir("offline")
-    for flag, value in (("env-id", "hopper-medium"), ("nu", 0.7), ("lam", 0.5), ("gamma", 0.5), ("seed", 2),
-                        ("offline-steps", 0), ("batch-size", 9)):  # fmt: skip
-        line = fails(capsys, "--checkpoint", folder, f"--{flag}", value)
+def test_checkpoints_that_are_refused(pendulum):
+    run("dmg_offline", *OFFLINE, "--runs-dir", "offline")
+    run(FT, *BOTH)
+    offline, online = run_dir("offline"), run_dir()
+    hand_over = ["--online-steps", 25, "--checkpoint"]
+    conflicts = {"nu": 0.7, "lam": 0.5, "seed": 2, "offline-steps": 20, "env-id": "hopper-medium"}
+    for flag, value in conflicts.items():
+        line = refused(FT, *hand_over, offline, f"--{flag}", value)
         assert flag.replace("-", "_") in line and "leave that out" in line
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    for data in (["test/other-v0", 48, 10], ["test/counter/random-v0", 48, 12]):  # other data, other observations
-        torch.save({**state, "data": data}, folder / "checkpoint.pt")
-        line = fails(capsys, "--checkpoint", folder)
-        assert str(data) in line and "['test/counter/random-v0', 48, 10]" in line
-    torch.save({**state, "made_by": "dmg_sql"}, folder / "checkpoint.pt")
-    assert "not of dmg_offline.py (made by dmg_sql.py)" in fails(capsys, "--checkpoint", folder)
-    main(ft, *SCRATCH, "--online-steps", 4, "--learning-starts", 4)
-    assert "not of dmg_offline.py" in fails(capsys, "--checkpoint", run_dir())
-    assert "give no others" in fails(capsys, "--resume", run_dir(), "--online-steps", 8)
-    assert "not of dmg_finetune.py" in fails(capsys, "--resume", folder)
+    assert "online_steps" in refused(FT, "--resume", online, "--online-steps", 50)
+    assert "not of dmg_offline.py, but of dmg_finetune.py" in refused(FT, *hand_over, online)
+    assert "not of dmg_finetune.py, but of dmg_offline.py" in refused(FT, "--resume", offline)
+    minari.delete_dataset(PENDULUM)
+    store(PENDULUM, pendulum_episodes(seed=1))
+    assert f"{PENDULUM} has changed since the checkpoint" in refused(FT, *hand_over, offline)
+    assert f"{PENDULUM} has changed since the checkpoint" in refused(FT, "--resume", online)
 
 
 @pytest.mark.parametrize(
-    "changes, words",
-    [(["--learning-starts", 0], "--learning-starts of 1 or more"), (["--lam-end", 1.5], "--lam-end"),
-     (["--lam-end", -0.1], "--lam-end"), (["--nu-end", -1], "--nu-end"), (["--decay", 1.1], "--decay"),
-     (["--decay-interval", 0], "intervals"), (["--online-steps", 0], "steps"), (["--learning-starts", -1], "0 or more"),
-     (["--offline-steps", -1, "--env-id", "test/counter/random-v0"], "0 or more"),
-     (["--online-steps", 10**12], "takes 40,000,000,000,000 bytes"),
-     (["--env-id", "CartPole-v1"], "vectors of real numbers"), (["--env-id", "Coutner-v0"], "unknown --env-id"),
-     (["--env-id", "Hopper-v2"], "cannot make the environment Hopper-v2")],
+    "options, word",
+    [(["--learning-starts", 0], "--learning-starts"), (["--lam-end", 1.5], "--lam-end"),
+     (["--decay", 1.1], "--decay"), (["--decay-interval", 0], "intervals"), (["--online-steps", 0], "steps"),
+     (["--nu-end", -1], "--nu-end"), (["--online-gamma", 1.1], "gamma"),
+     (["--online-steps", 10**12], "no memory"), (["--env-id", "Recodrer-v0"], "id of an environment"),
+     (["--env-id", "CartPole-v1"], "Box action space"), (["--checkpoint", "nowhere"], "folder of a run")],
 )  # fmt: skip
-def test_bad_arguments(changes, words, counter, capsys):
-    assert words in fails(capsys, *SCRATCH, *changes)
+def test_bad_arguments(options, word):
+    assert word in refused(FT, *SCRATCH, *options)

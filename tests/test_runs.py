@@ -1,233 +1,310 @@
-"""The script as a user runs it: the canonical command, members, resuming, kills, full disks, broken checkpoints."""
+"""The scripts as a user runs them: members, resuming, kills, full disks, bad arguments, worker processes."""
 
-import json
+import fcntl
+import math
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
-import gymnasium_robotics
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, antmaze_episodes, store
+from conftest import (
+    PENDULUM,
+    ROOT,
+    TINY,
+    assert_equal,
+    checkpoint,
+    die_at,
+    ended,
+    error_line,
+    fork,
+    pendulum_episodes,
+    refused,
+    result,
+    returns,
+    run,
+    run_dir,
+    store,
+    wait_for_evaluations,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_math import SCRIPTS
+from torch.utils.tensorboard import SummaryWriter
 
-gym.register_envs(gymnasium_robotics)
-SCRIPT = str(ROOT / "dmg_offline.py")
-TINY = ["--env-id", "test/pendulum/random-v0", "--offline-steps", "40", "--eval-interval", "10", "--log-interval", "5",
-        "--eval-episodes", "2", "--batch-size", "16"]  # fmt: skip
-
-
-def run(*args, code=0, **options):
-    done = subprocess.run([sys.executable, SCRIPT, *args], capture_output=True, text=True, timeout=120, **options)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+FAST = [*TINY, "--hidden", 16, 16]
 
 
-def error_line(done):
-    """The single line of a failure; progress bars and warnings of libraries may come before it."""
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
+def scalars(member="seed1", folder="runs"):
+    """Tag -> steps, of a member's TensorBoard folder."""
+    events = EventAccumulator(str(run_dir(folder) / member)).Reload()
+    return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def results(folder="runs"):
-    """result.json of every run folder, by name, in the order of the members."""
-    found = {path.parent.name: json.loads(path.read_text()) for path in Path(folder).glob("*/result.json")}
-    return dict(sorted(found.items(), key=lambda item: (item[1]["seed"], item[1]["lam"], item[1]["nu"])))
+# ---- what a run writes ----
 
 
-def checkpoint(folder="runs"):
-    (path,) = Path(folder).glob("*/checkpoint.pt")
-    return torch.load(path, weights_only=True)
-
-
-def assert_equal(a, b, where=""):
-    """Bit-for-bit equality of nested structures, leaving out the measured speed and the folders' names."""
-    assert type(a) is type(b), where
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a.keys() - {"updates_per_second", "run_dirs", "runs_dir", "resume", "checkpoint"}:
-            assert_equal(a[key], b[key], f"{where}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{where}/{i}")
-    else:
-        assert a == b, where
-
-
-def test_the_canonical_command():
+def test_the_canonical_command(antmaze):
     """On a tiny set in the schema of Minari's data, stored under the real id."""
-    episodes = antmaze_episodes(np.array([14.0, -12.0]))
-    store("D4RL/antmaze/large-play-v1", episodes, env="AntMaze_Large-v4", ref_min_score=0.0, ref_max_score=500.0)
-    tiny = ["--offline-steps", "4", "--eval-interval", "2", "--eval-episodes", "2", "--batch-size", "8"]
-    done = run("--env-id", "antmaze-large-play", "--lam", "0.25", *tiny)
-    assert "90 transitions, 3 episodes" in done.stdout and "1[goal [ 14. -12.] reached] - 1" in done.stdout
-    assert "presets (antmaze): " in done.stdout and "max_weight 100.0" in done.stdout
-    ((name, result),) = results().items()
-    assert name.startswith("antmaze-large-play__dmg_offline__1__")
-    assert (
-        result["dataset_id"] == "D4RL/antmaze/large-play-v1"
-        and result["lam"] == 0.25
-        and result["args"]["expectile"] == 0.9
-    )
-    assert [entry["step"] for entry in result["evaluations"]] == [2, 4]
-    for entry in result["evaluations"]:
+    tiny = "--device cpu --offline-steps 4 --eval-interval 4 --eval-episodes 2 --batch-size 8".split()
+    done = run("dmg_offline", "--env-id", "antmaze-large-play", "--lam", "0.25", *tiny)
+    assert "90 transitions, 3 episodes" in done.out and "normalized score of the data: 100.0" in done.out
+    assert run_dir().name.startswith("antmaze-large-play__dmg_offline__") and str(run_dir()) in done.out
+    saved = result()
+    assert (saved["script"], saved["dataset_id"]) == ("dmg_offline", "D4RL/antmaze/large-play-v1")
+    assert saved["args"]["expectile"] == 0.9 and saved["versions"]["torch"] == str(torch.__version__)
+    (member,) = saved["members"]
+    assert [member[key] for key in ("name", "seed", "lam", "nu")] == ["seed1", 1, 0.25, 0.5]
+    assert [entry["step"] for entry in member["evaluations"]] == [0, 4]
+    for entry in member["evaluations"]:
         assert len(entry["returns"]) == 2 and set(entry["returns"]) <= {0.0, 1.0}
-        assert entry["normalized_score"] == 100 * entry["success_rate"] == 100 * np.mean(entry["returns"])
+        assert entry["normalized_score"] == 100 * entry["episodic_return"] == 100 * np.mean(entry["returns"])
 
 
-def test_members_write_their_own_folders(pendulum):
-    done = run(*TINY, "--seed", "1", "2", "--lam", "0", "0.5", "--nu", "0.1", "--eval-interval", "40")
-    found = results()
-    assert [(r["seed"], r["lam"]) for r in found.values()] == [(1, 0.0), (1, 0.5), (2, 0.0), (2, 0.5)]
-    assert all("__lam0" in name and "__nu" not in name and name in done.stdout for name in found)
-    for name, result in found.items():
-        events = EventAccumulator(f"runs/{name}").Reload()
-        tags = set(events.Tags()["scalars"])
-        assert {"losses/vf_loss", "losses/qf_loss", "losses/actor_loss", "losses/q_values", "losses/weight"} <= tags
-        assert {"charts/SPS", "charts/learning_rate", "eval/episodic_return"} <= tags
-        assert [e.step for e in events.Scalars("losses/qf_loss")] == list(range(5, 41, 5))
-        assert events.Scalars("eval/episodic_return")[0].value == pytest.approx(
-            np.mean(result["evaluations"][0]["returns"])
-        )
-        assert result["updates_per_second"] > 0 and result["diverged_at"] is None
-        assert result["evaluations"][0]["normalized_score"] is None  # Pendulum has no reference returns
-    ends = [r["evaluations"][0]["returns"] for r in found.values()]
-    assert ends[0] != ends[1] and ends[0] != ends[2]
-    alone = run(*TINY, "--seed", "2", "--lam", "0.5", "--nu", "0.1", "--eval-interval", "40", "--runs-dir", "alone")
-    ((_, single),) = results("alone").items()
-    np.testing.assert_allclose(single["evaluations"][0]["returns"], ends[3], rtol=1e-3)
-    assert "1 member(s)" in alone.stdout
+def test_what_members_write(pendulum):
+    run("dmg_offline", *FAST, "--seed", 1, 2, "--lam", 0.5, 0.1234567, 0.1234568)
+    saved = result()
+    names = [f"seed{seed}_lam{lam}" for seed in (1, 2) for lam in (0.5, 0.1234567, 0.1234568)]
+    assert [member["name"] for member in saved["members"]] == names
+    assert saved["step"] == 40 and saved["updates_per_second"] > 0
+    losses = {f"losses/{name}" for name in ("vf_loss", "qf_loss", "actor_loss", "q_values", "weight")}
+    for member in saved["members"]:
+        found, last = scalars(member["name"]), member["evaluations"][-1]
+        assert found.keys() == losses | {"charts/SPS", "eval/episodic_return", "eval/normalized_score"}
+        assert found["losses/qf_loss"] == list(range(5, 41, 5))
+        assert found["eval/episodic_return"] == [0, 10, 20, 30, 40]
+        assert last["episodic_return"] == np.mean(last["returns"]) and math.isfinite(last["q_mean"])
+        assert math.isnan(last["normalized_score"])  # Pendulum has no reference returns
+        assert member["diverged_at"] is None
+    first, other_lam, _, other_seed, *_ = returns()
+    assert first != other_lam and first != other_seed
 
 
-def test_evaluations_play_different_episodes_each_time_and_the_same_ones_on_a_rerun(pendulum):
-    run(*TINY, "--learning-rate", "0", "--offline-steps", "20")
-    run(*TINY, "--learning-rate", "0", "--offline-steps", "20", "--runs-dir", "again")
-    first, second = ([e["returns"] for e in next(iter(results(f).values()))["evaluations"]] for f in ("runs", "again"))
-    assert first == second
-    assert len({value for returns in first for value in returns}) == 4  # 2 evaluations of 2 episodes, one policy
+def test_an_evaluation_has_episodes_of_its_own_and_the_same_on_a_rerun(pendulum):
+    for folder in ("runs", "again"):
+        run("dmg_offline", *FAST, "--learning-rate", 0, "--seed", 1, 2, "--runs-dir", folder)
+    assert returns() == returns("again")
+    assert len({value for evaluation in returns()[0] for value in evaluation}) == 5 * 2  # of one policy
 
 
-def test_without_an_environment(pendulum):
-    run(*TINY, "--eval-episodes", "0")
-    ((_, result),) = results().items()
-    assert result["evaluations"][-1]["returns"] is None and result["evaluations"][-1]["q_mean"] is not None
+def test_no_evaluation(pendulum):
+    run("dmg_offline", *FAST, "--eval-episodes", 0)
+    assert returns() == [[[]] * 5] and math.isfinite(result()["members"][0]["evaluations"][-1]["q_mean"])
 
 
-def test_the_layer_norm_flag_reaches_v(pendulum):
-    """With a learning rate of 0 V stays the same network, but its loss is another one."""
-    runs = {"plain": [], "normed": ["--layer-norm"]}
-    for folder, flags in runs.items():
-        run(*TINY, "--learning-rate", "0", "--eval-episodes", "0", "--runs-dir", folder, *flags)
-    plain, normed = (checkpoint(folder)["agent"] for folder in runs)
-    assert_equal(plain, normed)
-    vf_loss = []
-    for folder in runs:
-        (events,) = Path(folder).glob("*/events*")
-        accumulator = EventAccumulator(str(events)).Reload()
-        vf_loss.append(accumulator.Scalars("losses/vf_loss")[-1].value)
-    assert abs(vf_loss[0] - vf_loss[1]) > 1e-3
+def test_a_copy_of_the_script_names_its_own_runs(pendulum, tmp_path):
+    copy = tmp_path / "elsewhere" / "my_dmg.py"
+    copy.parent.mkdir()
+    shutil.copy(ROOT / "dmg_offline.py", copy)
+    run(copy, *FAST)
+    assert "__my_dmg__" in run_dir().name and result()["script"] == "my_dmg" and result()["git_commit"] == ""
+    run(copy, "--resume", run_dir())
+    assert "my_dmg.py" in refused("dmg_offline", "--resume", run_dir())
 
 
-def test_compiled_updates_agree_with_eager(pendulum):
-    if not os.path.exists("/usr/bin/g++"):
-        pytest.skip("torch.compile needs a C++ compiler")
-    run(*TINY, "--offline-steps", "10", "--eval-episodes", "0")
-    run(*TINY, "--offline-steps", "10", "--eval-episodes", "0", "--mode", "compile", "--runs-dir", "compiled")
-    eager, compiled = checkpoint()["agent"], checkpoint("compiled")["agent"]
-    for name, tensor in eager.items():
-        torch.testing.assert_close(
-            tensor, compiled[name], atol=2e-4, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}"
-        )
+def test_the_readmes_code_to_copy_runs(pendulum):
+    """Training on plain networks; and acting from a checkpoint, as the last evaluation did."""
+    training, acting = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(training, found := {})
+    assert all(loss.isfinite() for loss in found["losses"].values()) and len(found["losses"]) == 5
+    run("dmg_offline", *TINY)
+    run_dir().rename("runs/RUN")
+    exec(acting, found)
+    env, total, truncated = gym.make("Pendulum-v1"), 0.0, False
+    seed = np.random.SeedSequence((1, 40)).generate_state(1)  # of the last evaluation's first episode
+    observation, _ = env.reset(seed=int(seed[0]))
+    while not truncated:
+        observation, reward, _, truncated, _ = env.step(2 * found["act"](observation))
+        total += reward
+    assert total == pytest.approx(returns()[0][-1][0], rel=1e-3)
 
 
-CRASH = """
-import os, runpy, signal, sys
-calls, real = 0, os.{function}
-def dying(*args):
-    global calls
-    calls += 1
-    if calls == {number}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args)
-os.{function} = dying
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+def test_two_starts_in_the_same_second(pendulum, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1.7e9)
+    for _ in range(3):
+        run("dmg_offline", *FAST, "--eval-episodes", 0)
+    assert len(list(Path("runs").glob("*/checkpoint.pt"))) == 3
 
 
-@pytest.mark.parametrize("function, number", [("replace", 8), ("replace", 9)])
-def test_a_run_killed_while_it_saves_resumes_bit_for_bit(pendulum, function, number):
-    """SIGKILL in the third save; each save writes two members' result.json, then the checkpoint."""
-    options = [*TINY, "--seed", "1", "2"]
-    run(*options, "--runs-dir", "unbroken")
-    crash = CRASH.format(function=function, number=number)
-    done = subprocess.run([sys.executable, "-c", crash, SCRIPT, *options], capture_output=True, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    assert checkpoint()["step"] == 10  # of the second save: the third did not come to its checkpoint
-    second = sorted(str(path) for path in Path("runs").iterdir())[1]  # any member's folder will do
-    run("--resume", second)
+def test_a_diverged_member_is_marked_and_the_others_go_on(pendulum):
+    """The second of three, with a NaN in its Q; when all have diverged the run ends."""
+    options = [*FAST, "--seed", 1, 2, 3]
+    run("dmg_offline", *options)
+    # killed after the checkpoint of step 0
+    ended(fork("dmg_offline", *options, "--runs-dir", "spoiled", before=die_at(4)), -signal.SIGKILL)
+    clean, state, path = checkpoint(), checkpoint("spoiled"), run_dir("spoiled") / "checkpoint.pt"
+    q = next(name for name in state["agent"] if name.startswith("qf."))
+    state["agent"][q][1] = torch.nan
+    torch.save(state, path)
+    done = run("dmg_offline", "--resume", path.parent)
+    assert "seed2 has diverged by update 5" in done.out + done.err
+    spoiled = checkpoint("spoiled")
+    for name in clean["agent"].keys() - {"mean", "std"}:
+        for m in (0, 2):
+            assert torch.equal(clean["agent"][name][m::3], spoiled["agent"][name][m::3]), name
+    first, second, third = spoiled["run"]["members"]
+    assert_equal([first, third], clean["run"]["members"][::2])
+    assert second["diverged_at"] == 5 and np.isnan([e["returns"] for e in second["evaluations"][1:]]).all()
+    state["agent"][q][:] = torch.nan
+    torch.save(state, path)
+    run("dmg_offline", "--resume", path.parent)
+    assert result("spoiled")["step"] == 5
+
+
+# ---- interruptions ----
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+@pytest.fixture
+def stopped(pendulum):
+    """The checkpoint of a run that was killed half way."""
+    ended(fork("dmg_offline", *FAST, before=die_at(5)), -signal.SIGKILL)
+    return run_dir() / "checkpoint.pt"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("call", [5, 6])
+def test_a_run_killed_while_it_saves_resumes_bit_for_bit(script, call, pendulum):
+    """SIGKILL in the third save, before result.json or the checkpoint is in place."""
+    options = [*FAST, "--seed", 1, 2]
+    run(script, *options, "--runs-dir", "unbroken")
+    ended(fork(script, *options, before=die_at(call)), -signal.SIGKILL)
+    assert checkpoint()["run"]["step"] == 10  # of the second save
+    run(script, "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
-    for a, b in zip(results("unbroken").values(), results().values(), strict=True):
-        assert_equal(a["evaluations"], b["evaluations"])
-    events = EventAccumulator(second).Reload()
-    assert [e.step for e in events.Scalars("eval/episodic_return")] == [10, 20, 30, 40]
+    assert_equal(result("unbroken"), result())
 
 
 def test_a_run_killed_at_any_moment_resumes_bit_for_bit(pendulum):
-    options = [*TINY, "--offline-steps", "400"]
-    run(*options, "--runs-dir", "unbroken")
-    process = subprocess.Popen([sys.executable, SCRIPT, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (results() and len(next(iter(results().values()))["evaluations"]) > 2):
-        time.sleep(0.01)
-    assert process.poll() is None, "the run ended before it could be killed"
-    process.kill()
-    process.wait()
-    assert checkpoint()["step"] < 400
-    run("--resume", str(next(Path("runs").iterdir())))
+    options = [*FAST, "--offline-steps", 400]
+    run("dmg_offline", *options, "--runs-dir", "unbroken")
+    process = fork("dmg_offline", *options)
+    for evaluations in (3, 8):
+        wait_for_evaluations(evaluations)
+        process.kill()
+        ended(process, -signal.SIGKILL)
+        with SummaryWriter(str(run_dir() / "seed1")) as writer:  # as if more had come to the disk by then
+            writer.add_scalar("losses/qf_loss", 1.0, 399)
+        time.sleep(1)  # TensorBoard's files are in order by the second
+        process = fork("dmg_offline", "--resume", run_dir())
+    ended(process, 0)
     assert_equal(checkpoint("unbroken"), checkpoint())
+    assert_equal(result("unbroken"), result())
+    assert scalars() == scalars(folder="unbroken")
 
 
 def test_a_finished_run_resumes_to_itself(pendulum):
-    run(*TINY)
+    run("dmg_offline", *FAST)
     before = checkpoint()
-    run("--resume", str(next(Path("runs").iterdir())))
+    run("dmg_offline", "--resume", run_dir())
     assert_equal(before, checkpoint())
 
 
-def limit_file_size():
-    """Writing past 1 MB fails, as on a full disk; result.json and the event file stay below."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+@pytest.mark.parametrize("move", [shutil.copytree, os.rename])
+def test_a_copied_or_renamed_folder_is_where_its_run_goes_on(move, stopped):
+    original = stopped.parent
+    move(original, "elsewhere")
+    before = contents(original)
+    run("dmg_offline", "--resume", "elsewhere")
+    assert contents(original) == before
+    assert set(os.listdir("elsewhere")) == {"checkpoint.pt", "result.json", "lock", "seed1"}
+    assert torch.load("elsewhere/checkpoint.pt", weights_only=True)["run"]["step"] == 40
+
+
+def test_ctrl_c_ends_in_one_line(pendulum):
+    process = fork("dmg_offline", *FAST, "--offline-steps", 10**6)
+    wait_for_evaluations(2)
+    os.kill(process.pid, signal.SIGINT)
+    assert "--resume" in error_line(ended(process, 130))
 
 
 def test_a_full_disk_leaves_what_was_written(pendulum):
-    line = error_line(run(*TINY, "--runs-dir", "full", code=2, preexec_fn=limit_file_size))
-    assert "cannot write" in line and "make room" in line
-    run(*TINY, "--offline-steps", "20", "--runs-dir", "runs")
-    before = checkpoint()
-    state = torch.load(next(Path("runs").glob("*/checkpoint.pt")), weights_only=True)
-    state["args"]["offline_steps"] = 40
-    torch.save(state, next(Path("runs").glob("*/checkpoint.pt")))
-    line = error_line(run("--resume", str(next(Path("runs").iterdir())), code=2, preexec_fn=limit_file_size))
-    assert "--resume" in line
-    assert_equal(before["agent"], checkpoint()["agent"])
-    assert not list(Path("runs").glob("*/*.tmp"))
-    assert results()
+    """Writing past 1 MB fails, as on a full disk; result.json and the event file stay below."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    run("dmg_offline", *TINY, "--runs-dir", "unbroken")
+    assert "too large" in error_line(ended(fork("dmg_offline", *TINY, "--runs-dir", "full", before=limit), 2))
+    ended(fork("dmg_offline", *TINY, before=die_at(5)), -signal.SIGKILL)
+    before = (run_dir() / "checkpoint.pt").read_bytes()
+    assert "--resume" in error_line(ended(fork("dmg_offline", "--resume", run_dir(), before=limit), 2))
+    assert (run_dir() / "checkpoint.pt").read_bytes() == before
+    run("dmg_offline", "--resume", run_dir())
+    assert_equal(checkpoint("unbroken"), checkpoint())
+    assert not list(run_dir().glob("*.tmp"))
 
 
-def test_a_folder_that_cannot_be_written(pendulum):
+# ---- bad arguments ----
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_every_number_must_be_finite_and_not_negative(script, capsys):
+    for field in fields(script.Args):
+        value = getattr(script.Args(), field.name)
+        is_list = isinstance(value, tuple)
+        kind = type(value[0] if is_list else value)
+        for bad in {int: (-1, 2**64), float: (-0.1, math.nan, math.inf)}.get(kind, ()):
+            changes = {field.name: (bad,) if is_list else bad}
+            with pytest.raises(SystemExit):
+                script.check(replace(script.Args(device="cpu"), **changes))
+            assert capsys.readouterr().err.startswith(f"error: --{field.name.replace('_', '-')} ")
+    script.check(script.Args(device="cpu"))
+
+
+BAD_FLAGS = {
+    "seed": ["-1", "18446744073709551616", "1 2 1", ""],
+    "lam": ["0.5 0.5", "1.5", "nan", ""],
+    "nu": ["1 1", "-0.1", "inf"],
+    "gamma": ["1.1"],
+    "tau": ["2"],
+    "log-interval": ["10000000000"],
+    "batch-size": ["10000000000"],
+    "exp-name": ["a/../x", "..", "a/b"],
+    "device": ["tpu"] + ["cuda"] * (not torch.cuda.is_available()),
+    "expectile": ["0", "1.1"],
+}
+
+
+@pytest.mark.parametrize("flag, value", [(flag, value) for flag in BAD_FLAGS for value in BAD_FLAGS[flag]])
+def test_bad_flags(flag, value, pendulum):
+    assert f"--{flag}" in refused("dmg_offline", *TINY, f"--{flag}", *value.split())
+
+
+def test_other_bad_flags(pendulum):
+    for name in ("exp-name", "runs-dir"):
+        assert f"--{name}" in refused("dmg_offline", *TINY, f"--{name}", "")
+    for name in ("offline-steps", "eval-interval", "log-interval", "batch-size", "critics", "hidden"):
+        assert "1 or more" in refused("dmg_offline", *TINY, f"--{name}", 0)
+    assert "--gumbel-beta" in refused("dmg_xql", *TINY, "--gumbel-beta", 0)
+    assert "--sql-alpha" in refused("dmg_sql", *TINY, "--sql-alpha", 0)
+
+
+def test_a_folder_that_cannot_be_made(pendulum):
     Path("blocked").write_text("a file where the folder should be")
-    assert "choose another --runs-dir" in error_line(run(*TINY, "--runs-dir", "blocked", code=2))
+    assert "blocked" in error_line(run("dmg_offline", *TINY, "--runs-dir", "blocked", code=2))
+
+
+def test_unknown_flags_and_help():
+    assert "--env" in run("dmg_offline", "--env", "hopper-medium", code=2).err
+    text = " ".join(run("dmg_offline", "--help").out.split())
+    assert "--inverse-temperature" in text and "Eq. (15)" in text and "share of the policy's value" in text
+
+
+# ---- bad checkpoints ----
 
 
 class Foreign:
@@ -237,61 +314,110 @@ class Foreign:
         return (open, ("executed", "w"))
 
 
-def test_bad_checkpoints(pendulum):
-    assert "no checkpoint" in error_line(run("--resume", "nowhere", code=2))
-    run(*TINY)
-    folder = next(Path("runs").iterdir())
-    path = folder / "checkpoint.pt"
-    good = path.read_bytes()
-    for content in (good[: len(good) // 2], b"", b"junk" * 1000):
-        path.write_bytes(content)
-        assert "damaged" in error_line(run("--resume", str(folder), code=2))
-    torch.save({"made_by": "dmg_offline", "x": Foreign()}, path)
-    assert "damaged" in error_line(run("--resume", str(folder), code=2))
+def resume_is_refused(path, *flags):
+    """In one line, without a change to the run."""
+    before = contents(path.parent)
+    line = refused("dmg_offline", "--resume", path.parent, *flags)
+    assert contents(path.parent) == before
+    return line
+
+
+def test_damaged_checkpoints(stopped):
+    """Among them bits flipped anywhere in the stored data."""
+    good, rng = stopped.read_bytes(), np.random.default_rng(0)
+    broken = [good[: len(good) // 2], b"", b"junk" * 1000]
+    with zipfile.ZipFile(stopped) as archive:
+        entries = [info for info in archive.infolist() if info.file_size > 64]
+    for info in rng.choice(entries, 30):
+        start = good.index(info.filename.encode(), info.header_offset) + len(info.filename)
+        extra = int.from_bytes(good[info.header_offset + 28 : info.header_offset + 30], "little")
+        flipped = bytearray(good)
+        flipped[start + extra + rng.integers(info.file_size)] ^= 1 << rng.integers(8)
+        broken.append(bytes(flipped))
+    for content in broken:
+        stopped.write_bytes(content)
+        assert "damaged" in resume_is_refused(stopped)
+    stopped.write_bytes(good)
+    run("dmg_offline", "--resume", stopped.parent)
+
+
+BAD_CHECKPOINTS = {
+    "another script": (lambda state: state["run"].update(script="dmg_xql"), "dmg_xql.py"),
+    "another version": (lambda state: state["run"]["args"].pop("tau"), "another version"),
+    "no run in it": (lambda state: state.pop("run"), "damaged"),
+    "no generators": (lambda state: state.pop("generators"), "does not fit"),
+    "no optimizer": (lambda state: state["optimizers"].pop("qf"), "does not fit"),
+    "a missing array": (lambda state: state["agent"].popitem(), "does not fit"),
+    "another shape": (lambda state: state["run"]["args"].update(hidden=[16, 8]), "does not fit"),
+    "code": (lambda state: state.update(x=Foreign()), "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
+def test_bad_checkpoints(kind, stopped):
+    spoil, words = BAD_CHECKPOINTS[kind]
+    state = torch.load(stopped, weights_only=True)
+    spoil(state)
+    torch.save(state, stopped)
+    assert words in resume_is_refused(stopped)
     assert not Path("executed").exists()
-    torch.save({"made_by": "dmg_xql"}, path)
-    assert "not of dmg_offline.py" in error_line(run("--resume", str(folder), code=2))
-    path.unlink()
-    assert "no checkpoint" in error_line(run("--resume", str(folder), code=2))
-    path.write_bytes(good)
-    assert "give no others" in error_line(run("--resume", str(folder), "--gamma", "0.5", code=2))
 
 
-def test_a_checkpoint_of_other_data(pendulum):
-    run(*TINY)
-    folder = next(Path("runs").iterdir())
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    state["data"][2] += 6  # as of a task with three observation numbers more
-    torch.save(state, folder / "checkpoint.pt")
-    assert "belongs to data" in error_line(run("--resume", str(folder), code=2))
+def test_what_else_cannot_be_resumed(stopped, tmp_path):
+    assert "give the folder of a run" in refused("dmg_offline", "--resume", "nowhere")
+    assert "gamma" in resume_is_refused(stopped, "--gamma", "0.5")
+    assert "dmg_offline.py" in refused("dmg_xql", "--resume", stopped.parent)
+    with open(stopped.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another process" in resume_is_refused(stopped)
+    shutil.rmtree(tmp_path / "minari" / PENDULUM)
+    episodes = pendulum_episodes()
+    episodes[0].rewards[3] += 0.1
+    store(PENDULUM, episodes)
+    assert "changed" in resume_is_refused(stopped)
 
 
-def test_a_diverged_member_is_marked_and_the_others_go_on(pendulum):
-    """nu = 1e39 is infinite in float32; its neighbour does not notice."""
-    done = run(*TINY, "--nu", "0.1", "1e39", "--offline-steps", "20")
-    ordinary, broken = results().values()
-    assert "diverged" in done.stderr + done.stdout
-    assert broken["diverged_at"] in (5, 10, 15, 20) and broken["evaluations"][-1]["returns"] is None
-    assert ordinary["diverged_at"] is None and len(ordinary["evaluations"][-1]["returns"]) == 2
+# ---- evaluation in processes of its own ----
 
 
-def test_unknown_flags_and_help():
-    assert run("--env", "hopper-medium", code=2).stderr
-    text = run("--help").stdout
-    for flag in (
-        "--lam",
-        "--nu",
-        "--expectile",
-        "--inverse-temperature",
-        "--max-weight",
-        "--policy-frequency",
-        "--resume",
-    ):
-        assert flag in text
-    assert "Eq. (15)" in text and "share of the policy's value" in " ".join(text.split())
+def children(pid):
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def test_bad_data_ends_before_training():
-    line = error_line(run("--env-id", "antmaze-large-plai", code=2))
-    assert "antmaze-large-play" in line
-    assert not Path("runs").exists()
+@pytest.fixture
+def in_processes(pendulum):
+    """A long run that evaluates in two processes; they hold its output open, so its end is theirs."""
+    command = [sys.executable, str(ROOT / "dmg_offline.py"), *map(str, FAST), "--offline-steps", "1000000"]
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while len(children(process.pid)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    yield process
+    process.kill()
+
+
+def test_ctrl_c_ends_the_workers_too_and_in_one_line(in_processes):
+    """A terminal sends it to all; here while the workers start."""
+    for pid in (in_processes.pid, *children(in_processes.pid)):
+        os.kill(pid, signal.SIGINT)
+    _, err = in_processes.communicate(timeout=20)
+    assert in_processes.returncode == 130 and "--resume" in error_line(SimpleNamespace(err=err))
+
+
+def test_no_worker_outlives_a_killed_run(in_processes):
+    in_processes.kill()
+    in_processes.communicate(timeout=20)
+
+
+def test_workers_play_the_same_episodes_and_a_killed_one_is_one_error_line(in_processes):
+    wait_for_evaluations(2)
+    os.kill(children(in_processes.pid)[0], signal.SIGKILL)
+    _, err = in_processes.communicate(timeout=60)
+    line = error_line(SimpleNamespace(err=err))
+    assert in_processes.returncode == 2 and "evaluation failed" in line and "--resume" in line
+    run("dmg_offline", *FAST, "--runs-dir", "in_one")
+    np.testing.assert_allclose(returns()[0][:2], returns("in_one")[0][:2], rtol=1e-3)

@@ -1,0 +1,98 @@
+"""What the two data tools share: a data set is stored whole or not at all, and an error is one line.
+
+Minari writes into the data set's own folder, where a program that is killed leaves half of it. Here it writes
+into a hidden folder, which is then renamed. What a kill leaves there (.unfinished-*) may be deleted.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import minari
+from minari.namespace import create_namespace, list_local_namespaces
+from minari.storage.datasets_root_dir import get_dataset_path
+
+
+def fail(message, code=2):
+    """End the program with one line that says what is wrong and what to do."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def errors_in_one_line():
+    """For main(): ctrl-C, and Minari's folder full or not to be written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail("interrupted: a data set that is not reported here is not stored", code=130)
+    except OSError as error:
+        root = os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")
+        fail(f"cannot write to {root} ({error}): make room, or set MINARI_DATASETS_PATH to another folder")
+
+
+@contextlib.contextmanager
+def quiet_stderr():
+    """Drop warnings and the notices of MuJoCo and Gymnasium-Robotics; exceptions get through."""
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def hidden_folder():
+    """A temporary folder on the disk of the data sets, which Minari does not list."""
+    root = get_dataset_path()
+    return tempfile.TemporaryDirectory(prefix=".unfinished-", dir=root, ignore_cleanup_errors=True)
+
+
+def is_stored(dataset_id):
+    """Whether the data set is there. Where nothing can be written, this fails, and not hours later.
+
+    After an overwrite, wherever it stopped, the old data set goes if the new one is there, or comes back.
+    """
+    folder = get_dataset_path(dataset_id)
+    old = folder.with_name(f".old-{folder.name}")
+    with hidden_folder() as trash:
+        if old.exists():
+            old.rename(Path(trash, "old") if folder.exists() else folder)
+    return folder.exists()
+
+
+def write(*args, **kwargs):
+    """Minari's create_dataset_from_buffers, quietly; exit code 1 where it cannot write."""
+    try:
+        with quiet_stderr():
+            minari.create_dataset_from_buffers(*args, **kwargs)
+    except (OSError, RuntimeError, KeyboardInterrupt):
+        sys.exit(1)
+
+
+def store(dataset_id, episodes, **about):
+    """Store a list of EpisodeBuffer with Minari's keywords, in place of the old data set if there is one."""
+    folder, namespace = get_dataset_path(dataset_id), dataset_id.rpartition("/")[0]
+    with hidden_folder() as root:
+        # in a process of its own, because HDF5 crashes where the disk is full
+        process = multiprocessing.get_context("fork").Process
+        writer = process(target=write, args=(dataset_id, episodes), kwargs=about, daemon=True)
+        with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=root):
+            writer.start()
+        writer.join()
+        if writer.exitcode:
+            raise OSError(f"the writing process ended with code {writer.exitcode}")
+        if namespace and namespace not in list_local_namespaces():
+            create_namespace(namespace)
+        try:
+            if folder.exists():
+                folder.rename(folder.with_name(f".old-{folder.name}"))
+            Path(root, dataset_id).rename(folder)
+        finally:
+            is_stored(dataset_id)

@@ -3,11 +3,11 @@
     python benchmark/throughput.py                                       # all scripts, 1 and 5 members
     python benchmark/throughput.py --scripts dmg_offline.py my_dmg.py    # two versions of one script
 
-A variant is the script itself in a process of its own, as its command line would start it, on made-up
-transitions of HalfCheetah's size and without evaluation. Only its progress bar is another, which waits for
-its turn after each block of updates: the variants train in turns, and what else the machine does hits all.
-So all that a script does for its updates is timed: drawing, updates, a look at the losses, logging. The first
-block warms up. The table has medians over rounds, and of the ratios to the baseline within a round.
+A variant is the script itself in a process of its own, as its command line would start it, on a made-up dataset
+of HalfCheetah's size and without evaluation. Only its progress bar is another: it waits for its turn after each
+block of updates, so that what else the machine does hits all variants. Timed is all that a script does for its
+updates: drawing, updates, a look at the losses, logging. The first block warms up. The table has medians over
+rounds, and of the ratios to the baseline within a round.
 
 The baseline is the algorithm as it is usually written, in the shape of the authors' code: two critics of
 nn.Linear layers, a NumPy replay buffer, PyTorch's default Adam, one run at a time.
@@ -54,7 +54,7 @@ class Args:
 
 
 def record_noise():
-    """A Minari data set local/noise-v0 of 100,000 made-up transitions for HalfCheetah."""
+    """A Minari dataset local/noise-v0 of 100,000 made-up transitions for HalfCheetah."""
     rng, episodes = np.random.default_rng(0), []
     for number in range(100):
         arrays = {"observations": rng.normal(size=(1001, WIDTHS[0])), "rewards": rng.normal(size=1000)}

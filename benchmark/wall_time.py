@@ -3,8 +3,8 @@
     python benchmark/wall_time.py --env-ids hopper-replay pointmaze-umaze
 
 Both by dmg_offline.py's own functions. The evaluation is one member's, with a new policy, in this process and
-in as many as a training uses (OMP_NUM_THREADS), which have been started before. A new policy's episodes can
-be short, such as a hopper's, which falls at once: then the time of a step says more.
+in as many as a training uses (OMP_NUM_THREADS), which have been started before. A new policy's episodes can be
+short, such as a hopper's, which falls at once: then the time of a step says more.
 """
 
 import sys
@@ -25,7 +25,7 @@ import dmg_offline as dmg  # noqa: E402
 
 @dataclass
 class Args:
-    env_ids: tuple[str, ...] = ("hopper-replay",)  # data sets, as in the scripts' --env-id
+    env_ids: tuple[str, ...] = ("hopper-replay",)  # datasets, as in the scripts' --env-id
     episodes: int = 100  # of the evaluation
 
 

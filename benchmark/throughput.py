@@ -3,11 +3,11 @@
     python benchmark/throughput.py                                       # all scripts, 1 and 5 members
     python benchmark/throughput.py --scripts dmg_offline.py my_dmg.py    # two versions of one script
 
-A variant is the script itself in a process of its own, as its command line would start it, on a made-up dataset
-of HalfCheetah's size and without evaluation. Only its progress bar is another: it waits for its turn after each
-block of updates, so that what else the machine does hits all variants. Timed is all that a script does for its
-updates: drawing, updates, a look at the losses, logging. The first block warms up. The table has medians over
-rounds, and of the ratios to the baseline within a round.
+A variant is the script itself in a process of its own, as its command line would start it, on a made-up
+dataset of HalfCheetah's size and without evaluation. Only its progress bar is another: it waits for its turn
+after each block of updates, so that what else the machine does hits all variants. Timed is all that a script
+does for its updates: drawing, updates, a look at the losses, logging. The first block warms up. The table
+has medians over rounds, and of the ratios to the baseline within a round.
 
 The baseline is the algorithm as it is usually written, in the shape of the authors' code: two critics of
 nn.Linear layers, a NumPy replay buffer, PyTorch's default Adam, one run at a time.
@@ -165,8 +165,8 @@ def measure(variants, rounds, updates):
         record_noise()
         for variant in variants:
             pipes[variant], other_end = context.Pipe()
-            process = context.Process(target=serve, args=(other_end, *variant, updates, f"{folder}/runs"))
-            process.start()
+            arguments = other_end, *variant, updates, f"{folder}/runs"
+            context.Process(target=serve, args=arguments, daemon=True).start()
             other_end.close()
             pipes[variant].recv()  # its first block is done; from now on it sleeps until its turn
         for _ in range(rounds):
@@ -184,7 +184,10 @@ def measure(variants, rounds, updates):
 def main():
     args = tyro.cli(Args, description=__doc__)
     variants = [(BASELINE, 1, "eager"), *itertools.product(args.scripts, args.members, MODES)]
-    speeds, memory = measure(variants, args.rounds, args.updates)
+    try:
+        speeds, memory = measure(variants, args.rounds, args.updates)
+    except EOFError:
+        sys.exit("error: a script has ended before its time, see above")
     device = torch.cuda.get_device_name() if IS_CUDA else platform.processor() or "CPU"
     print(f"{device}, {torch.get_num_threads()} threads, Python {platform.python_version()}", end=", ")
     print(f"torch {torch.__version__}\n\n| script | members | mode | updates/s | member-updates/s", end=" | ")

@@ -2,9 +2,9 @@
 
     python benchmark/wall_time.py --env-ids hopper-replay pointmaze-umaze
 
-Both by dmg_offline.py's own functions. The evaluation is one member's, with a new policy, in this process and
-in as many as a training uses (OMP_NUM_THREADS), which have been started before. A new policy's episodes can be
-short, such as a hopper's, which falls at once: then the time of a step says more.
+Both by dmg_offline.py's own functions. The evaluation is one member's, with a new policy, in this process
+and in as many as a training uses (OMP_NUM_THREADS), which have been started before. A new policy's episodes
+can be short, such as a hopper's, which falls at once: then the time of a step says more.
 """
 
 import sys
@@ -55,22 +55,12 @@ def measure(env_id, episodes, processes):
 def main():
     args, processes = tyro.cli(Args, description=__doc__), min(torch.get_num_threads(), 16)
     print(f"An evaluation of {args.episodes} episodes, in one process and in {processes}:\n")
-    rows = [
-        (
-            "data",
-            "transitions",
-            "loading, s",
-            "steps",
-            "1 process, s",
-            f"{processes} processes, s",
-            "us a step",
-        )
-    ]
+    head = "data|transitions|loading, s|steps|1 process, s|all processes, s|us a step|us a step, all"
+    rows = [head.split("|"), "-" * len(head.split("|"))]
     for env_id in args.env_ids:
         transitions, loading, steps, alone, together = measure(env_id, args.episodes, processes)
         row = f"{transitions:,}", f"{loading:.2f}", f"{steps:,}", f"{alone:.2f}", f"{together:.2f}"
-        rows.append((env_id, *row, f"{1e6 * alone / steps:.0f}, {1e6 * together / steps:.0f}"))
-    rows.insert(1, ("-",) * len(rows[0]))
+        rows.append((env_id, *row, f"{1e6 * alone / steps:.0f}", f"{1e6 * together / steps:.0f}"))
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 

@@ -165,6 +165,14 @@ def test_play_normalises_rescales_and_gives_the_return(pendulum):
     assert dmg.play(dmg.get_policy(agent, 1), 32) == pytest.approx(total, rel=1e-4)
 
 
+def test_a_diverged_member_is_not_played():
+    agent = dmg.Agent([(1, 0.25, 0.1), (2, 0.25, 0.1)], np.zeros(3), np.ones(3), 1, ARGS)
+    results = [{"seed": 1, "diverged_at": 5}, {"seed": 2, "diverged_at": None}]
+    args = replace(ARGS, eval_episodes=4)
+    returns = dmg.evaluate(agent, results, 10, lambda play, policies, seeds: range(len(policies)), args)
+    np.testing.assert_array_equal(returns, [[np.nan] * 4, [0, 1, 2, 3]])
+
+
 def test_the_normaliser_is_computed_in_float64():
     """float32 sums of numbers far from 0 go astray."""
     rng = np.random.default_rng(0)

@@ -406,7 +406,7 @@ def make_env(dataset, **options):
         env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
     else:
         env = dataset.recover_environment(eval_env=True, **options)
-    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), -1.0, 1.0)
+    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), np.float32(-1), np.float32(1))
 
 
 def flatten(observations):
@@ -456,7 +456,6 @@ def start_worker(dataset):
     """Give this process an environment to evaluate in, and let it end with the process that trains."""
     global env
     env, parent = make_env(dataset), multiprocessing.parent_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the process that trains
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
@@ -490,7 +489,10 @@ def evaluate(agent, results, step, run_tasks, args):
     policies = [get_policy(agent, m) for m in alive for _ in range(n)]
     seeds = [np.random.SeedSequence((results[m]["seed"], step)).generate_state(n) for m in alive]
     with explained("evaluation failed: go on with --resume and the run's folder"):
-        returns[alive] = np.reshape(list(run_tasks(play, policies, np.ravel(seeds))), (len(alive), n))
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is not for processes that start here
+        episodes = run_tasks(play, policies, np.ravel(seeds))
+        signal.signal(signal.SIGINT, handler)
+        returns[alive] = np.reshape(list(episodes), (len(alive), n))
     return returns
 
 
@@ -578,6 +580,9 @@ def main():
     rows, widths, returns = load_transitions(dataset, is_reached, args)
     shapes = [*env.observation_space.shape, *env.action_space.shape]
     require(shapes == widths[:2], f"{dataset.id}: widths {widths[:2]} are not the environment's, {shapes}")
+    bounds, own = dataset.action_space, env.unwrapped.action_space
+    is_same = np.allclose([bounds.low, bounds.high], [own.low, own.high])
+    require(is_same, f"{dataset.id}: actions in {bounds}, but the environment's are in {own}")
     mean, std, observations = np.zeros(widths[0]), np.ones(widths[0]), rows[:, : widths[0]]
     if args.normalize_observations:
         mean = observations.mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3

@@ -146,7 +146,9 @@ def serve(pipe, script, members, mode, updates, runs_dir):
         speed = n / (time.perf_counter() - began)
         peak = torch.cuda.max_memory_allocated() / 2**20 if IS_CUDA else 0
         pipe.send((speed, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
-        if pipe.recv() == "end":
+        try:
+            pipe.recv()
+        except EOFError:  # measure() has closed the other end
             sys.exit()
         began = time.perf_counter()
 
@@ -171,11 +173,11 @@ def measure(variants, rounds, updates):
             pipes[variant].recv()  # its first block is done; from now on it sleeps until its turn
         for _ in range(rounds):
             for variant, pipe in pipes.items():
-                pipe.send("go on")
+                pipe.send("your turn")
                 speed, memory[variant] = pipe.recv()
                 speeds[variant].append(speed)
         for pipe in pipes.values():
-            pipe.send("end")
+            pipe.close()
         for process in multiprocessing.active_children():
             process.join()
     return speeds, memory

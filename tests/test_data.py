@@ -178,7 +178,7 @@ def test_the_normaliser_is_computed_in_float64():
     rng = np.random.default_rng(0)
     observations = (1000 + rng.normal(size=(10_001, 3))).astype(np.float32)
     episode = make_episode(0, observations, np.zeros((10_000, 1)), rng.normal(size=10_000))
-    store("test/far-v0", [episode], observation_space=BOX3, action_space=BOX1)
+    store("test/far-v0", [episode], observation_space=BOX3, action_space=box(1, bound=2.0))
     run("dmg_offline", *TINY, "--env-id", "test/far-v0", "--eval-episodes", 0)
     state, exact = checkpoint()["agent"], observations[:-1].astype(float)
     assert np.abs(observations[:-1].mean(0) - exact.mean(0)).max() > 1e-3
@@ -233,6 +233,7 @@ def box(*shape, bound=1.0, dtype=np.float32):
 
 
 DISCRETE, IMAGE = gym.spaces.Discrete(5), box(8, 8, 3)
+OWN_BOUNDS = data(action_space=box(1, bound=2.0))  # Pendulum's
 BAD_DATA = {
     "NaN in observations": (data(np.full((4, 3), np.nan)), "must be finite"),
     "infinite reward": (data(rewards=[1, 2, np.inf]), "must be finite"),
@@ -249,7 +250,8 @@ BAD_DATA = {
     "discrete observations": (data(np.zeros(4), observation_space=DISCRETE), "do not fit each other"),
     "observations not the environment's": (data(np.zeros((4, 2)), observation_space=box(2)), "widths [2, 1]"),
     "actions not the environment's": (data(actions=np.zeros((3, 2)), action_space=box(2)), "widths [3, 2]"),
-    "equal reference scores": (data(ref_min_score=5.0, ref_max_score=5.0), "two different numbers"),
+    "bounds not the environment's": (data(), "the environment's are in"),
+    "equal reference scores": (OWN_BOUNDS | {"ref_min_score": 5.0, "ref_max_score": 5.0}, "two different"),
     "no environment": (data(env=None), "environment"),
 }
 

@@ -402,15 +402,16 @@ def in_processes(pendulum):
 
 def test_ctrl_c_ends_the_workers_too_and_in_one_line(in_processes):
     """A terminal sends it to all; here while the workers start."""
+    time.sleep(0.7)  # they are importing
     for pid in (in_processes.pid, *children(in_processes.pid)):
         os.kill(pid, signal.SIGINT)
-    _, err = in_processes.communicate(timeout=20)
+    _, err = in_processes.communicate(timeout=60)
     assert in_processes.returncode == 130 and "--resume" in error_line(SimpleNamespace(err=err))
 
 
 def test_no_worker_outlives_a_killed_run(in_processes):
     in_processes.kill()
-    in_processes.communicate(timeout=20)
+    in_processes.communicate(timeout=60)
 
 
 def test_workers_play_the_same_episodes_and_a_killed_one_is_one_error_line(in_processes):

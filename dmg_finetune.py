@@ -63,7 +63,7 @@ class Args:
     """Defaults are the authors' for locomotion; presets() has what differs for other tasks."""
 
     exp_name: str = Path(__file__).stem  # name of the experiment
-    env_id: str = "pointmaze-umaze"  # as in dmg_offline.py; with --offline-steps 0 any Gymnasium id as well
+    env_id: str = "pointmaze-umaze"  # as in dmg_offline.py; with --offline-steps 0 also a Gymnasium id
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several lam or nu
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
     resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
@@ -332,7 +332,7 @@ def presets(dataset):
     maze = dict(normalize_observations=False, step_cost=1.0, nu=(0.5,))
     maze |= dict(inverse_temperature=10.0, max_weight=100.0, expectile=0.9, nu_end=0.005)
     if task in ("antmaze", "d4rlantmaze"):
-        online_gamma = 0.995 if "large" in dataset.id else 0.0
+        online_gamma = 0.995 if "large" in dataset.id.lower() else 0.0
         return maze | dict(eval_interval=50_000, eval_episodes=100, online_gamma=online_gamma)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
@@ -638,11 +638,11 @@ def main():
         is_reached = env.get_wrapper_attr("is_reached") if env.has_wrapper_attr("is_reached") else None
         acting = [gym.wrappers.RecordEpisodeStatistics(make_env(dataset)) for _ in members]
     shapes = [*env.observation_space.shape, *env.action_space.shape]
-    if isinstance(dataset, Simulator):
-        widths, returns = [*shapes, 1, shapes[0], 1], np.full(1, math.nan)
-        rows = np.empty((0, sum(widths)), np.float32)
-    else:
+    if args.offline_steps:
         rows, widths, returns = load_transitions(dataset, is_reached, args)
+    else:
+        widths = [*shapes, 1, shapes[0], 1]
+        rows = np.empty((0, sum(widths)), np.float32)
     require(shapes == widths[:2], f"{dataset.id}: widths {widths[:2]} are not the environment's, {shapes}")
     if len(rows):
         bounds, own = dataset.action_space, env.unwrapped.action_space
@@ -656,12 +656,14 @@ def main():
     with explained(f"no memory for {args.online_steps:,} online steps of {len(members)} member(s)"):
         buffer = torch.empty(n_shared + len(members) * args.online_steps, sum(widths), device=args.device)
     buffer[:n_shared] = torch.from_numpy(rows)
+    del rows, observations  # the buffer has them
     online_rows = buffer[n_shared:].view(len(members), args.online_steps, sum(widths))
     own_rows = args.online_steps * torch.arange(len(members), device=args.device).unsqueeze(1)
     stored = [dataset.storage.metadata.get(key, math.nan) for key in ("ref_min_score", "ref_max_score")]
     low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
-    with explained(f"{dataset.id}: its reference scores must be two different numbers"):
-        print(f"normalized score of the data: {100 * (float(returns.mean()) - low) / (high - low):.1f}")
+    if n_shared:
+        with explained(f"{dataset.id}: its reference scores must be two different numbers"):
+            print(f"normalized score of the data: {100 * (float(returns.mean()) - low) / (high - low):.1f}")
 
     # --- Agent and run, new or as the checkpoint left them ---
     agent = Agent(members, mean, std, widths[1], args).to(args.device)
@@ -681,7 +683,10 @@ def main():
         online_rows[:, : state["online_rows"].shape[1]] = state["online_rows"]
     else:
         run_dir, run = start_run(args, dataset, data_crc32, members)
-        run["step"] = state["run"]["step"] if state else 0
+        if state:  # of dmg_offline.py
+            run["step"] = state["run"]["step"]
+            for result, old in zip(run["members"], state["run"]["members"]):
+                result["diverged_at"] = old["diverged_at"]
     lock = open(run_dir / "lock", "w")
     with explained(f"{run_dir} is being trained by another process"):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends

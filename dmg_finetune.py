@@ -291,7 +291,6 @@ DATASETS |= {f"{env}-{level}-v2": f"d4rl/{env}/{level}-v2" for env in LOCOMOTION
 DATASETS |= {f"antmaze-{maze}": f"D4RL/antmaze/{maze}-v1" for maze in MAZES}
 DATASETS |= {f"antmaze-{maze}-v2": f"d4rl/antmaze/{maze}-v2" for maze in MAZES}
 DATASETS |= {f"pointmaze-{maze}": f"local/pointmaze/{maze}-v0" for maze in ("umaze", "medium")}
-DATASETS |= {f"{env}-replay": f"local/{env}/replay-v0" for env in LOCOMOTION[:3]}
 # Returns that score 0 and 100, those of D4RL's random and expert policies; other datasets bring their own
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
 REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}

@@ -1,28 +1,31 @@
 """Record small data sets on this machine, so that everything can be tried without a network.
 
-    python benchmark/collect_local.py pointmaze-umaze hopper-replay antmaze-umaze
+    python benchmark/collect_local.py pointmaze-umaze hopper-medium antmaze-umaze
 
 pointmaze-*: a waypoint controller with noise runs between random cells, the way D4RL's maze2d was
              made, at a speed of its own in each episode.
-*-replay:    every rollout of a short augmented random search (ARS V2-t, Mania et al. 2018) for a linear
-             policy, thinned evenly by whole episodes: like D4RL's replay sets, the history of one training.
-*-expert:    rollouts of the policy that this search ends with, with a little noise on its actions.
+*-medium:    D4RL's recipe for locomotion. dmg_finetune.py trains online without data (TD3) in a run folder
+             here, until its policy first scores a third of the expert. local/*/medium-replay-v0 is what it
+             has seen until then, local/*/medium-v0 episodes of that policy with its noise. A training that
+             was interrupted goes on.
 antmaze-*:   D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py). A trained ant is led from
              cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and
              large from anywhere to the goals of the play data. At its goal it runs on to the end of the
              episode; 25 steps after a fall on its back the episode is cut short. Rewards and terminations
              are for one goal in the goal cell, at every transition that ends within 0.5 m of it.
 
-The ant is ant.npz: 100,000 steps of this training (with dmg_finetune.py of commit 65c4268), then saved by
+The ant is ant.npz, trained in an open field and saved by
 
     python dmg_finetune.py --env-id benchmark.d4rl_antmaze:D4RLAntMaze/open-v2 --offline-steps 0 \
-        --lam 1 --nu 0 --learning-starts 10000 --exploration-noise 0.2 --eval-episodes 5
+        --online-steps 60000 --lam 1 --nu 0 --learning-starts 10000 --exploration-noise 0.2 --eval-episodes 5
     python benchmark/save_ant.py runs/RUN
 
 The sets go to Minari's folder (MINARI_DATASETS_PATH, or ~/.minari/datasets) as local/<env>/<level>-v0. The
 same --seed gives the same data. They are not D4RL's data: scores on them compare only with each other.
 """
 
+import json
+import subprocess
 import sys
 import time
 from collections import deque
@@ -30,11 +33,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import export_replay
 import gymnasium as gym
 import numpy as np
 import tyro
-from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import errors_in_one_line, fail, is_stored, quiet_stderr, store
+from store import errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -43,25 +46,13 @@ from benchmark import d4rl_antmaze
 # Environment, transitions, steps of an episode: so few that an average driver does not reach the far goal
 MAZES = {"umaze": ("PointMaze_UMaze-v3", 50_000, 200), "medium": ("PointMaze_Medium-v3", 100_000, 400)}
 SPEEDS = (0.5, 4.0)  # in m/s, drawn for each episode
-# Environment; ARS: iterations, directions, directions used, step size, noise; reward for staying alive
-SEARCHES = {
-    "hopper": ("Hopper-v5", 150, 16, 8, 0.02, 0.03, 1.0),
-    "halfcheetah": ("HalfCheetah-v5", 75, 16, 8, 0.02, 0.03, 0.0),
-    "walker2d": ("Walker2d-v5", 150, 30, 15, 0.03, 0.03, 1.0),
-}
-REPLAY_STEPS, EXPERT_STEPS, EXPERT_NOISE = 200_000, 100_000, 0.1
+# Online training of *-medium: environment, score that ends it, steps between evaluations, first random steps
+LOCOMOTION = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+MEDIUM_SCORE, EVAL_INTERVAL, LEARNING_STARTS, MEDIUM_STEPS = 100 / 3, 5_000, 10_000, 200_000
 ANT = Path(__file__).with_name("ant.npz")
-ANT_STEPS, ANT_NOISE, STEPS_ON_BACK = 1_000_000, 0.2, 25
-# D4RL's random and expert returns: the scores 0 and 100
-REFERENCE_RETURNS = {
-    "hopper": (-20.272305, 3234.3),
-    "halfcheetah": (-280.178953, 12135.0),
-    "walker2d": (1.629008, 4592.3),
-    "pointmaze": (0.0, 1.0),
-    "antmaze": (0.0, 1.0),
-}
+ANT_STEPS, ANT_NOISE, STEPS_ON_BACK = 1_000_000, 0.3, 25
 NAMES = [f"pointmaze-{maze}" for maze in MAZES]
-NAMES += [f"{env}-{level}" for env in SEARCHES for level in ("replay", "expert")]
+NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("medium", "medium-replay")]
 NAMES += [f"antmaze-{maze}" for maze in d4rl_antmaze.MAZES]
 
 
@@ -72,27 +63,9 @@ class Args:
     seed: int = 0
     """of the policies and the environments"""
     steps: int | None = None
-    """transitions to record, instead of the set's own number (a shorter search too, for trying things out)"""
+    """transitions to record, instead of the set's own number (at most so many of training too)"""
     overwrite: bool = False
     """record again what is already there"""
-
-
-def play(env, policy, seed):
-    """One episode of policy(observation) -> action, clipped to the box: T + 1 observations, T of the rest."""
-    observation, _ = env.reset(seed=seed)
-    observations, steps, ended = [observation], [], False
-    while not ended:
-        action = np.clip(policy(observation), env.action_space.low, env.action_space.high).astype(np.float32)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        observations.append(observation)
-        steps.append((action, float(reward), terminated, truncated))
-        ended = terminated or truncated
-    if isinstance(observation, dict):  # a maze: Minari keeps the parts apart
-        observations = {key: np.array([o[key] for o in observations]) for key in observation}
-    else:
-        observations = np.array(observations)
-    columns = dict(zip(("actions", "rewards", "terminations", "truncations"), map(np.array, zip(*steps))))
-    return EpisodeBuffer(seed=seed, observations=observations, **columns)
 
 
 def next_cells(maze_map, goal):
@@ -224,114 +197,90 @@ def relabel(env, episodes, seed):
     )
 
 
-def rollouts(env, new_policy, rng, steps, bar):
-    """Whole episodes, each of a new_policy() with a new seed, until there are `steps` transitions or more."""
-    episodes = []
-    bar.reset(steps)
-    while bar.n < steps:
-        episodes.append(play(env, new_policy(), int(rng.integers(2**31))))
-        bar.update(len(episodes[-1].rewards))
-    return episodes
+def train_until_medium(env_id, args):
+    """Train online, or go on with it, until the policy scores MEDIUM_SCORE; returns the run's folder."""
+    exp_name = f"medium_seed{args.seed}" + f"_steps{args.steps}" * bool(args.steps)
+    pattern = f"{env_id}__{exp_name}__*/checkpoint.pt"
+    options = f"--env-id {env_id} --exp-name {exp_name} --seed {args.seed} --eval-interval {EVAL_INTERVAL}"
+    options += f" --offline-steps 0 --online-steps {args.steps or 1_000_000} --lam 1 --nu 0"
+    options += f" --learning-starts {LEARNING_STARTS}"
+
+    def find_run():
+        """The newest folder and whether its training is over; result.json is saved before the checkpoint."""
+        for checkpoint in sorted(Path("runs").glob(pattern), reverse=True):
+            result = checkpoint.with_name("result.json")
+            run = json.loads(result.read_text())
+            is_saved = checkpoint.stat().st_mtime >= result.stat().st_mtime
+            is_medium = run["members"][0]["evaluations"][-1]["normalized_score"] >= MEDIUM_SCORE
+            return checkpoint.parent, is_saved and (is_medium or run["step"] == run["args"]["online_steps"])
+        return None, False
+
+    folder, is_over = find_run()
+    if not is_over:
+        options = options.split() if folder is None else ["--resume", folder]
+        script = Path(__file__).resolve().parent.parent / "dmg_finetune.py"
+        process = subprocess.Popen([sys.executable, script, *options], stdout=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and not is_over:
+                time.sleep(0.5)
+                folder, is_over = find_run()
+        finally:
+            process.terminate()  # the checkpoint stays as it is
+            process.wait()
+    folder, is_over = find_run()
+    if not is_over:
+        fail(f"the training ended with code {process.returncode}: the same command goes on with it")
+    return folder
 
 
-def search(env, name, args, bar):
-    """Augmented random search; returns all its rollouts, in order, and the final policy (without noise)."""
-    _, iterations, directions, used, step_size, noise, alive_reward = SEARCHES[name]
-    if args.steps:
-        iterations = max(iterations * args.steps // REPLAY_STEPS, 1)
+def record_medium(env_name, args):
+    """Make local/*/medium-replay-v0 and local/*/medium-v0, or the one that is missing, from one training."""
+    levels = {"medium-replay": 0, "medium": args.steps or MEDIUM_STEPS}  # steps of the policy; 0: the buffer
+    ids = {f"local/{env_name}/{level}-v0": steps for level, steps in levels.items()}
+    missing = {name: steps for name, steps in ids.items() if args.overwrite or not is_stored(name)}
+    for name in ids.keys() - missing.keys():
+        print(f"{name} is there already (--overwrite stores it again)")
+    if missing:
+        run_dir = train_until_medium(LOCOMOTION[env_name], args)
+        for name, steps in missing.items():
+            export_replay.export(run_dir, name, steps, args.seed)
+
+
+def record_maze(env_name, level, args):
+    """Record a set in a maze, store it in Minari's folder and print a line about it."""
+    dataset_id, began = f"local/{env_name}/{level}-v0", time.time()
+    if is_stored(dataset_id) and not args.overwrite:
+        return print(f"{dataset_id} is there already (--overwrite records it again)")
     rng = np.random.default_rng(args.seed)
-    weights = np.zeros((env.action_space.shape[0], env.observation_space.shape[0]))
-    count, mean, square = 1e-4, np.zeros(weights.shape[1]), np.ones(weights.shape[1])
-    episodes = []
-    bar.reset(iterations * directions * 2)
-    for _ in range(iterations):
-        std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-        deltas, gains = rng.normal(size=(directions, *weights.shape)), np.zeros((directions, 2))
-        for direction, delta in enumerate(deltas):
-            for side, sign in enumerate((1, -1)):
-                matrix = (weights + sign * noise * delta) / std
-                offset = matrix @ mean
-                episode = play(env, lambda o, m=matrix, b=offset: m @ o - b, int(rng.integers(2**31)))
-                gains[direction, side] = (episode.rewards - alive_reward).sum()
-                episodes.append(episode)
-                seen = episode.observations
-                count += len(seen)
-                mean = mean + (seen - mean).sum(0) / count
-                square = square + (seen**2 - square).sum(0) / count
-                bar.update()
-        best = np.argsort(-gains.max(1))[:used]
-        difference = gains[best, 0] - gains[best, 1]
-        scale = step_size / (used * gains[best].std() + 1e-8)
-        weights += scale * np.einsum("k,kij->ij", difference, deltas[best])
-    std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-    return episodes, lambda observation: weights @ ((observation - mean) / std)
-
-
-def thin(episodes, steps):
-    """Every k-th episode, evenly over the training, so that about `steps` transitions remain."""
-    total = sum(len(episode.rewards) for episode in episodes)
-    share, kept, taken = min(steps / total, 1.0), [], 0.0
-    for episode in episodes:
-        taken += share
-        if taken >= 1:
-            taken -= 1
-            kept.append(episode)
-    return kept or episodes[:1]
-
-
-def collect(env, env_name, level, args, bar):
-    """All episodes of one set, in the order in which they are stored."""
-    rng = np.random.default_rng(args.seed + (level == "expert"))
     if env_name == "pointmaze":
+        env_id, steps, limit = MAZES[level]
+        with quiet_stderr():
+            env = gym.make(f"gymnasium_robotics:{env_id}", continuing_task=False, max_episode_steps=limit)
+        algorithm, package, recorded = "waypoint controller", "gymnasium-robotics", env
 
         def new_policy():
             return waypoint_policy(env, rng, rng.uniform(*SPEEDS))
 
-        return rollouts(env, new_policy, rng, args.steps or MAZES[level][1], bar)
-    if env_name == "antmaze":
-        policy = ant_policy(env, rng)
-        return rollouts(AntMazeRecording(env, rng), lambda: policy, rng, args.steps or ANT_STEPS, bar)
-    episodes, final_policy = search(env, env_name, args, bar)
-    if level == "replay":
-        return thin(episodes, args.steps or REPLAY_STEPS)
-
-    def noisy_policy(observation):
-        return final_policy(observation) + EXPERT_NOISE * rng.normal(size=env.action_space.shape)
-
-    return rollouts(env, lambda: noisy_policy, rng, args.steps or EXPERT_STEPS, bar)
-
-
-def record(name, args):
-    """Record one set, store it in Minari's folder and print a line about it."""
-    env_name, level = name.split("-")
-    dataset_id, began = f"local/{env_name}/{level}-v0", time.time()
-    if is_stored(dataset_id) and not args.overwrite:
-        return print(f"{dataset_id} is there already (--overwrite records it again)")
-    algorithm, package = "augmented random search", "gymnasium[mujoco]"
-    with quiet_stderr():
-        if env_name == "pointmaze":
-            algorithm, package = "waypoint controller", "gymnasium-robotics"
-            env_id, _, limit = MAZES[level]
-            env = gym.make(f"gymnasium_robotics:{env_id}", continuing_task=False, max_episode_steps=limit)
-        elif env_name == "antmaze":
-            algorithm = "TD3 ant with waypoints"
+    else:
+        with quiet_stderr():
             env = gym.make(f"benchmark.d4rl_antmaze:D4RLAntMaze/{level}-v2")
-        else:
-            env = gym.make(SEARCHES[env_name][0])
-    with tqdm(desc=name, unit="") as bar:
-        episodes = collect(env, env_name, level, args, bar)
-    low, high = REFERENCE_RETURNS[env_name]
-    about = dict(env=env, eval_env=env, ref_min_score=low, ref_max_score=high, author="DMG contributors")
+        algorithm, package, steps = "TD3 ant with waypoints", "gymnasium[mujoco]", ANT_STEPS
+        policy, recorded = ant_policy(env, rng), AntMazeRecording(env, rng)
+
+        def new_policy():
+            return policy
+
+    with tqdm(desc=f"{env_name}-{level}", unit="") as bar:
+        episodes = rollouts(recorded, new_policy, rng, args.steps or steps, bar)
+    about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="DMG contributors")
     about |= dict(algorithm_name=algorithm, requirements=[package])
     if env_name == "antmaze":
         episodes, outcome = relabel(env, episodes, args.seed)
         about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, (29,), np.float32)
     else:
-        returns = np.array([episode.rewards.sum() for episode in episodes])
-        scores = 100 * (returns - low) / (high - low)
-        outcome = f"return {returns.mean():.1f} (best {returns.max():.1f}), "
-        outcome += f"score {scores.mean():.1f} (best {scores.max():.1f})"
-    about["description"] = f"{name}, seed {args.seed}, by collect_local.py, not D4RL's data: {outcome}"
+        is_reached = [episode.rewards.any() for episode in episodes]
+        outcome = f"goal reached in {np.mean(is_reached):.1%} of the episodes"
+    about["description"] = f"{dataset_id}, seed {args.seed}, by collect_local.py, not D4RL's data: {outcome}"
     store(dataset_id, episodes, **about)
     steps, seconds = sum(len(episode.rewards) for episode in episodes), time.time() - began
     print(f"{dataset_id}: {steps:,} transitions, {len(episodes):,} episodes, {outcome}, {seconds:.0f} s")
@@ -347,7 +296,11 @@ def main():
     if args.seed < 0 or args.steps is not None and args.steps < 1:
         fail(f"--seed {args.seed} --steps {args.steps}: a seed of 0 or more and steps of 1 or more")
     for name in args.names:
-        record(name, args)
+        env_name, level = name.split("-", 1)
+        if env_name in LOCOMOTION:
+            record_medium(env_name, args)
+        else:
+            record_maze(env_name, level, args)
 
 
 if __name__ == "__main__":

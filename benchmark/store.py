@@ -1,4 +1,4 @@
-"""What the two data tools share: a data set is stored whole or not at all, and an error is one line.
+"""What the data tools share: how episodes are played, and how a data set is stored: whole or not at all.
 
 Minari writes into the data set's own folder, where a program that is killed leaves half of it. Here it writes
 into a hidden folder, which is then renamed. What a kill leaves there (.unfinished-*) may be deleted.
@@ -13,6 +13,8 @@ from pathlib import Path
 from unittest import mock
 
 import minari
+import numpy as np
+from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
@@ -46,6 +48,34 @@ def quiet_stderr():
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def play(env, policy, seed):
+    """One episode of policy(observation) -> action, clipped to the box: T + 1 observations, T of the rest."""
+    observation, _ = env.reset(seed=seed)
+    observations, steps, ended = [observation], [], False
+    while not ended:
+        action = np.clip(policy(observation), env.action_space.low, env.action_space.high).astype(np.float32)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        observations.append(observation)
+        steps.append((action, float(reward), terminated, truncated))
+        ended = terminated or truncated
+    if isinstance(observation, dict):  # a maze: Minari keeps the parts apart
+        observations = {key: np.array([o[key] for o in observations]) for key in observation}
+    else:
+        observations = np.array(observations)
+    columns = dict(zip(("actions", "rewards", "terminations", "truncations"), map(np.array, zip(*steps))))
+    return EpisodeBuffer(seed=seed, observations=observations, **columns)
+
+
+def rollouts(env, new_policy, rng, steps, bar):
+    """Whole episodes, each of a new_policy() with a new seed, until there are `steps` transitions or more."""
+    episodes = []
+    bar.reset(steps)
+    while bar.n < steps:
+        episodes.append(play(env, new_policy(), int(rng.integers(2**31))))
+        bar.update(len(episodes[-1].rewards))
+    return episodes
 
 
 def hidden_folder():

@@ -1,6 +1,6 @@
 """Seconds that training needs besides its updates: for loading the data, and for each evaluation.
 
-    python benchmark/wall_time.py --env-ids hopper-replay pointmaze-umaze
+    python benchmark/wall_time.py --env-ids local/hopper/medium-replay-v0 pointmaze-umaze
 
 Both by dmg_offline.py's own functions. The evaluation is one member's, with a new policy, in this process
 and in as many as a training uses (OMP_NUM_THREADS), which have been started before. A new policy's episodes
@@ -25,7 +25,7 @@ import dmg_offline as dmg  # noqa: E402
 
 @dataclass
 class Args:
-    env_ids: tuple[str, ...] = ("hopper-replay",)  # datasets, as in the scripts' --env-id
+    env_ids: tuple[str, ...] = ("pointmaze-umaze",)  # datasets, as in the scripts' --env-id
     episodes: int = 100  # of the evaluation
 
 

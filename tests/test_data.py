@@ -209,7 +209,7 @@ def test_the_defaults_are_the_authors_for_locomotion():
 
 def test_short_names_and_reference_returns():
     names = {"antmaze-large-play": "D4RL/antmaze/large-play-v1", "hopper-medium": "mujoco/hopper/medium-v0"}
-    names |= {"pointmaze-umaze": "local/pointmaze/umaze-v0", "hopper-replay": "local/hopper/replay-v0"}
+    names |= {"pointmaze-umaze": "local/pointmaze/umaze-v0"}
     names |= {"walker2d-medium-replay-v2": "d4rl/walker2d/medium-replay-v2"}
     assert names.items() <= dmg.DATASETS.items()
     assert all(map(minari.dataset.minari_dataset.parse_dataset_id, dmg.DATASETS.values()))

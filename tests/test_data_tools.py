@@ -1,15 +1,21 @@
-"""The local recorder and the importer of D4RL's files: what they store, what they refuse, what stops them."""
+"""The recorder, the exporter and the importer of D4RL's files: what they store, and what stops them."""
 
+import fcntl
 import itertools
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import collect_local
+import export_replay
 import gymnasium as gym
 import h5py
 import import_d4rl
@@ -18,7 +24,20 @@ import numpy as np
 import pytest
 import save_ant
 import torch
-from conftest import ROOT
+from conftest import (
+    PENDULUM,
+    ROOT,
+    TINY,
+    checkpoint,
+    die_at,
+    ended,
+    execute,
+    fork,
+    result,
+    run_dir,
+    wait_for_evaluations,
+)
+from conftest import run as run_script
 
 import dmg_offline as dmg
 from benchmark import d4rl_antmaze
@@ -93,20 +112,20 @@ def left_over():
 # --- what is recorded ---
 
 
-@pytest.mark.parametrize("name", ["pointmaze-umaze", "hopper-expert"])
-def test_the_same_seed_records_the_same_data(run, name):
-    dataset_id, is_maze = f"local/{name.replace('-', '/')}-v0", "maze" in name
-    args = (collect_local, name, "--steps", 300)
+def test_the_same_seed_records_the_same_data(run):
+    dataset_id, args = "local/pointmaze/umaze-v0", (collect_local, "pointmaze-umaze", "--steps", 300)
     code, out, err = run(*args)
     assert code == 0 and out.startswith(f"{dataset_id}: ") and out.count("\n") == 1
-    assert all(name in line for line in err.split("\n") if line.strip())  # the progress bar alone
+    assert all(
+        "pointmaze-umaze" in line for line in err.split("\n") if line.strip()
+    )  # the progress bar alone
     dataset, first = minari.load_dataset(dataset_id), transitions(dataset_id)
-    assert reference_scores(dataset) == ((0.0, 1.0) if is_maze else dmg.REFERENCE_RETURNS["hopper"])
-    assert dataset.recover_environment().spec.id == ("PointMaze_UMaze-v3" if is_maze else "Hopper-v5")
+    assert reference_scores(dataset) == (0.0, 1.0)
+    assert dataset.recover_environment().spec.id == "PointMaze_UMaze-v3"
     for episode in dataset:
         assert (episode.terminations | episode.truncations).sum() == 1
         assert episode.terminations[-1] or episode.truncations[-1]
-        assert not is_maze or (episode.rewards == episode.terminations).all()
+        assert (episode.rewards == episode.terminations).all()
     assert "is there already" in run(*args)[1]
     for seed in (0, 1):
         assert run(*args, "--overwrite", "--seed", seed)[0] == 0
@@ -205,10 +224,311 @@ def test_the_ant_is_the_actor_of_a_run(tmp_path):
     assert np.allclose(collect_local.load_ant(tmp_path / "ant.npz")(observation), action, atol=1e-6)
 
 
-def test_thinning_is_even():
-    episodes = [type("Episode", (), {"rewards": np.zeros(10), "number": i})() for i in range(100)]
-    kept = [episode.number for episode in collect_local.thin(episodes, 250)]
-    assert kept == list(range(3, 100, 4))
+# --- what an online run leaves ---
+
+ONLINE = "--device cpu --offline-steps 0 --lam 1 --nu 0 --eval-episodes 0 --log-interval 50".split()
+ONLINE += "--batch-size 16 --hidden 16 16".split()
+HOPPER_RUN = [*ONLINE, "--env-id", "Hopper-v5", "--seed", 1, 2, "--learning-starts", 200]
+HOPPER_RUN += ["--online-steps", 300, "--eval-interval", 90]  # new episodes begin after every checkpoint
+HOPPER_RUN += ["--exploration-noise", 0]
+REPLAY = "local/hopper/replay-v0"
+
+
+@pytest.fixture(scope="module")
+def hopper_runs(tmp_path_factory):
+    """A folder with this run."""
+    folder = tmp_path_factory.mktemp("hopper") / "runs"
+    run_script("dmg_finetune", *HOPPER_RUN, "--runs-dir", folder)
+    return folder
+
+
+def edited(folder, change, copy="edited"):
+    """A copy of the run in this folder, with changes to its checkpoint."""
+    shutil.copytree(run_dir(folder), copy)
+    change(state := checkpoint(folder))
+    torch.save(state, Path(copy, "checkpoint.pt"))
+    return copy
+
+
+def check_buffer(dataset_id, rows, cuts, step_cost=0.0):
+    """The stored transitions are these rows, in episodes that end at terminations and at the cuts."""
+    dataset = dmg.open_dataset(dataset_id)
+    loaded, (n, m, *_), _ = dmg.load_transitions(dataset, None, dmg.Args(step_cost=step_cost))
+    np.testing.assert_allclose(loaded, rows, rtol=0, atol=1e-6)
+    others = np.r_[:n, n + m + 1 : rows.shape[1]]
+    np.testing.assert_array_equal(loaded[:, others], rows[:, others])
+    lasts = np.cumsum([len(episode.rewards) for episode in dataset]) - 1
+    assert lasts.tolist() == sorted({*np.flatnonzero(rows[:, -1]), *cuts})
+    for episode, last in zip(dataset, lasts):
+        assert not episode.terminations[:-1].any() and not episode.truncations[:-1].any()
+        assert episode.terminations[-1] == rows[last, -1] == 1 - episode.truncations[-1]
+    return dataset
+
+
+def test_a_buffer_is_stored_as_it_is(run, hopper_runs):
+    """That of the first member, with the cuts at checkpoints."""
+    code, out, err = run(export_replay, run_dir(hopper_runs), REPLAY)
+    assert code == 0 and out.startswith(f"{REPLAY}: 300 transitions, ") and out.count("\n") == 1 and not err
+    rows, cuts = checkpoint(hopper_runs)["online_rows"][0].numpy(), [89, 179, 269, 299]
+    assert (rows[cuts, -1] == 0).any() and rows[:, -1].sum() > 5
+    dataset = check_buffer(REPLAY, rows, cuts)
+    assert dataset.recover_environment().spec.id == "Hopper-v5"
+    assert reference_scores(dataset) == dmg.REFERENCE_RETURNS["hopper"] and ", score " in out
+    assert dataset[0].observations.dtype == np.float32 and not left_over()
+
+
+def test_a_buffer_of_actions_with_other_bounds_and_of_rewards_with_a_cost(run):
+    """Pendulum's episodes are truncated after 200 steps."""
+    options = "--env-id Pendulum-v1 --learning-starts 440 --online-steps 450 --eval-interval 300".split()
+    run_script("dmg_finetune", *ONLINE, *options, "--step-cost", 0.5)
+    code, out, _ = run(export_replay, run_dir(), "local/pendulum/replay-v0")
+    assert code == 0 and "450 transitions, 3 episodes" in out and "score" not in out
+    rows = checkpoint()["online_rows"][0].numpy()
+    dataset = check_buffer("local/pendulum/replay-v0", rows, [199, 299, 449], step_cost=0.5)
+    actions = np.concatenate([episode.actions for episode in dataset])
+    np.testing.assert_allclose(actions, 2 * rows[:, 3:4], atol=1e-6)
+    assert dataset.action_space == gym.spaces.Box(-2, 2, (1,)) and np.abs(actions).max() > 1.9
+    env = gym.make("Pendulum-v1")  # whose reward is stored, without the cost
+    env.reset(seed=0)
+    env.unwrapped.state = np.arctan2(rows[0, 1], rows[0, 0]), rows[0, 2]
+    assert env.step(actions[0])[1] == pytest.approx(dataset[0].rewards[0], rel=1e-4)
+
+
+def test_new_episodes_are_of_the_last_policy_with_its_noise(run, hopper_runs):
+    network = replace(dmg.Args(), hidden=(16, 16))
+    agent = dmg.Agent([(1, 1.0, 0.0), (2, 1.0, 0.0)], np.zeros(11), np.ones(11), 3, network)
+
+    def record(folder, *args):
+        """Observations, actions, and how these differ from those of the first member's actor."""
+        code, out, _ = run(export_replay, folder, REPLAY, "--policy-steps", 400, "--overwrite", *args)
+        assert code == 0 and "400 steps of the policy after 300 steps of online TD3" in out
+        observations, actions, *_ = transitions(REPLAY)
+        agent.load_state_dict(torch.load(Path(folder, "checkpoint.pt"), weights_only=True)["agent"])
+        inputs = (torch.from_numpy(observations) - agent.mean) / agent.std
+        return observations, actions, actions - agent.actor(inputs.expand(2, -1, -1))[0].detach().numpy()
+
+    _, actions, noise = record(run_dir(hopper_runs))
+    assert 400 <= len(actions) < 500 and np.abs(noise).max() < 1e-5 and actions.std() > 0.01
+    first, env = minari.load_dataset(REPLAY)[0], gym.make("Hopper-v5")
+    observation, _ = env.reset(seed=int(np.random.default_rng(0).integers(2**31)))
+    for t, action in enumerate(first.actions):  # played in the environment, to the end
+        np.testing.assert_array_equal(first.observations[t], observation.astype(np.float32))
+        observation, *outcome, _ = env.step(action)
+        assert outcome == [first.rewards[t], first.terminations[t], first.truncations[t]]
+    assert any(outcome[1:])
+
+    def change(state):
+        state["run"]["args"]["exploration_noise"] = 0.3
+        state["agent"]["mean"][:], state["agent"]["std"][:] = torch.arange(11) / 10, 1.5
+
+    noisy = record(edited(hopper_runs, change))
+    noise = noisy[2][np.abs(noisy[1]) < 1]
+    assert abs(noise.mean()) < 0.04 and noise.std() == pytest.approx(0.3, abs=0.03)
+    assert np.abs(noisy[1]).max() <= 1
+    assert equal(noisy, record("edited"))
+    other = record("edited", "--seed", 1)
+    assert (other[0][:50] != noisy[0][:50]).any() and (other[2][:50] != noisy[2][:50]).any()
+
+
+class Rising(gym.Env):
+    """Episodes of 5 steps, with large rewards in an instance that has been reset more than 20 times.
+
+    In evaluations of 10 episodes, these are the third and all later ones.
+    """
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gym.spaces.Box(-2, 4, (1,))
+    resets = 0
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.resets, self.steps = self.resets + 1, 0
+        return np.float32([self.np_random.normal()]), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = 1000.0 * (self.resets > 20)
+        return np.float32([self.np_random.normal()]), reward, False, self.steps == 5, {}
+
+
+gym.register("Hopper_Rising-v0", f"{__name__}:Rising")  # scored as Hopper
+
+
+def test_lopsided_action_bounds_and_an_episode_that_begins_where_one_has_ended():
+    rows = np.float32([[0, -1, 0, 1, 0], [1, 0, 0, 2, 1], [2, 1, 0, 3, 0]])
+    first, second = export_replay.buffer_episodes(rows, Rising(), 0.0)
+    assert (first.actions.tolist(), second.actions.tolist()) == ([[-2], [1]], [[4]])
+    assert (first.observations[:, 0].tolist(), second.observations[:, 0].tolist()) == ([0, 1, 2], [2, 3])
+    for noise in (0.0, 1.0):
+        episodes = export_replay.policy_episodes(lambda observation: 0.5, Rising(), noise, 99, seed=0)
+        actions = np.concatenate([episode.actions for episode in episodes])
+        assert len(actions) == 100 and actions.min() >= -2 and actions.max() <= 4
+        assert (actions == 2.5).all() if noise == 0 else (actions == 4).any() and (actions == -2).any()
+
+
+def test_runs_that_cannot_be_exported(run, refused, pendulum):
+    assert "give the folder of a run" in refused(export_replay, "nowhere", REPLAY)
+    run_script("dmg_finetune", *TINY, "--offline-steps", 5, "--online-steps", 5, "--runs-dir", "learned")
+    assert "has learned from data" in refused(export_replay, run_dir("learned"), REPLAY)
+    ended(fork("dmg_finetune", *HOPPER_RUN, before=die_at(3)), -signal.SIGKILL)
+    assert "has seen nothing" in refused(export_replay, run_dir(), REPLAY)
+    changes = {
+        "of dmg_offline.py": lambda state: state["run"].update(script="dmg_offline"),
+        "are no vectors": lambda state: state["run"].update(env_id="PointMaze_UMaze-v3"),
+        "cannot make Nothing-v0": lambda state: state["run"].update(env_id="Nothing-v0"),
+        "has diverged": lambda state: state["run"]["members"][0].update(diverged_at=5),
+    }
+    for words, change in changes.items():
+        assert words in refused(export_replay, edited("runs", change, words), REPLAY, "--policy-steps", 9)
+    for flag in ("--policy-steps", "--seed"):
+        assert flag in refused(export_replay, run_dir(), REPLAY, flag, -1)
+    assert list(minari.list_local_datasets()) == [PENDULUM]
+    assert "is there already" in refused(export_replay, run_dir(), PENDULUM)
+    assert run(export_replay, run_dir(), REPLAY, "--policy-steps", 9)[0] == 0 and not left_over()
+
+
+@pytest.mark.parametrize("dataset_id", ["mine", "", "../x-v0", "/x-v0", "local/é-v0", "a/x-v0", "local/x-v²"])
+def test_names_that_cannot_be_stored(refused, tmp_path, dataset_id):
+    """Nor is anything overwritten that they could point to."""
+    (tmp_path / "x-v0").mkdir()
+    assert "must be like" in refused(export_replay, "nowhere", dataset_id, "--overwrite")
+    assert set(os.listdir(tmp_path)) <= {"minari", "x-v0"}
+
+
+# --- locomotion, recorded from an online training ---
+
+MEDIUM = [f"local/hopper/{level}-v0" for level in ("medium-replay", "medium")]
+
+
+class Training:
+    """Stands in for the Popen of a training: a copy of this process, where everything is imported."""
+
+    before = None
+
+    def __init__(self, command, **options):
+        def child():
+            sys.stdout = open(os.devnull, "w")
+            self.before()
+            execute("dmg_finetune", command[2:])
+
+        self.process = multiprocessing.get_context("fork").Process(target=child)
+        self.process.start()
+        self.poll, self.terminate, self.wait = (
+            lambda: self.returncode,
+            self.process.terminate,
+            self.process.join,
+        )
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+
+def hold_at(call):
+    """As die_at, but the training stands still."""
+    calls, real = itertools.count(1), os.replace
+
+    def holding(*args):
+        time.sleep(100 if next(calls) == call else 0)
+        return real(*args)
+
+    return lambda: setattr(os, "replace", holding)
+
+
+@pytest.fixture
+def train(monkeypatch, hopper_runs):
+    """train(before, **constants): what trainings do first, and constants of collect_local."""
+
+    def train(before=lambda: None, **constants):
+        monkeypatch.setattr(Training, "before", staticmethod(before))
+        for name, value in constants.items():
+            monkeypatch.setattr(collect_local, name, value)
+
+    monkeypatch.setattr(collect_local, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.02)))
+    monkeypatch.setattr(collect_local, "subprocess", SimpleNamespace(Popen=Training, DEVNULL=None))
+    return train
+
+
+def is_training():
+    with open(run_dir() / "lock") as lock:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB) is not None
+        except BlockingIOError:
+            return True
+
+
+def test_medium_and_medium_replay_are_made_from_one_training(run):
+    args = (collect_local, "hopper-medium", "--steps", 250)
+    code, out, _ = run(*args)
+    assert code == 0 and [line.split(":")[0] for line in out.splitlines()] == MEDIUM
+    assert f"{MEDIUM[0]}: 250 transitions" in out and result()["step"] == 250
+    assert result()["args"].items() >= {"lam": [1.0], "nu": [0.0], "learning_starts": 10_000}.items()
+    replay, medium = map(minari.load_dataset, MEDIUM)
+    assert 250 <= medium.total_steps < 300 and len({replay.total_episodes, medium.total_episodes}) == 2
+    for dataset in (replay, medium):
+        assert reference_scores(dataset) == dmg.REFERENCE_RETURNS["hopper"]
+        assert dataset.recover_environment().spec.id == "Hopper-v5"
+    first = [transitions(dataset_id) for dataset_id in MEDIUM]
+    np.testing.assert_array_equal(first[0][0], checkpoint()["online_rows"][0, :, :11])
+    for name in ("hopper-medium", "hopper-medium-replay"):
+        code, out, _ = run(collect_local, name, "--steps", 250)
+        assert code == 0 and out.count("is there already") == 2 and all(name in out for name in MEDIUM)
+    shutil.rmtree(Path(os.environ["MINARI_DATASETS_PATH"], MEDIUM[0]))
+    for options in ([], ["--overwrite"]):  # without a second training
+        code, out, _ = run(*args, *options)
+        assert code == 0 and out.count("is there already") == (not options)
+        assert all(equal(data, transitions(dataset_id)) for data, dataset_id in zip(first, MEDIUM))
+    assert result()["step"] == 250 and not left_over()
+
+
+@pytest.mark.parametrize("how", ["killed in a save", "ctrl-C"])
+def test_an_interrupted_training_goes_on(run, train, monkeypatch, how):
+    """The kill is between result.json, which says that the training is over, and its checkpoint."""
+    args = (collect_local, "hopper-medium-replay", "--steps", 160)
+    train(EVAL_INTERVAL=80, LEARNING_STARTS=150)
+    Path("unbroken").mkdir()
+    monkeypatch.chdir("unbroken")
+    assert run(*args)[0] == 0
+    unbroken = [transitions(dataset_id) for dataset_id in MEDIUM]
+    shutil.rmtree(os.environ["MINARI_DATASETS_PATH"])
+    monkeypatch.chdir("..")
+    if how == "ctrl-C":
+        train(hold_at(5))
+
+        def interrupt(seconds):
+            wait_for_evaluations(2)
+            while checkpoint()["run"]["step"] < 80:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(collect_local.time, "sleep", interrupt)
+            code, out, err = run(*args)
+        assert code == 130 and "error: interrupted" in err
+    else:
+        train(die_at(6))
+        code, out, err = run(*args)
+        assert code == 2 and "ended with code -9: the same command goes on" in err
+        assert result()["step"] == 160
+    assert not out and not minari.list_local_datasets() and not is_training()
+    assert checkpoint()["run"]["step"] == 80
+    train()
+    assert run(*args)[0] == 0 and checkpoint()["run"]["step"] == 160
+    assert all(equal(data, transitions(dataset_id)) for data, dataset_id in zip(unbroken, MEDIUM))
+
+
+def test_a_training_ends_with_the_first_score_of_a_third(run, train):
+    """A kill before that checkpoint does not count; then a new process counts its evaluations from 0."""
+    args = (collect_local, "hopper-medium", "--steps", 1000)
+    train(die_at(6), LOCOMOTION={"hopper": "Hopper_Rising-v0"}, EVAL_INTERVAL=50)
+    assert run(*args)[0] == 2 and not minari.list_local_datasets()
+    scores = [evaluation["normalized_score"] for evaluation in result()["members"][0]["evaluations"]]
+    assert np.round(scores).tolist() == [1, 1, 154] and checkpoint()["run"]["step"] == 50
+    train(hold_at(7))
+    code, out, _ = run(*args)
+    assert code == 0 and f"{MEDIUM[0]}: 200 transitions, 40 episodes" in out and not is_training()
+    assert result()["step"] == checkpoint()["run"]["step"] == 200
+    assert minari.load_dataset(MEDIUM[1]).total_steps == 1000
 
 
 # --- what is imported ---
@@ -338,10 +658,10 @@ def test_names_that_cannot_be_imported(refused, tmp_path, name, args, words):
 
 
 def test_other_refusals(run, refused, tmp_path):
-    for args in (["pointmaze-umaze", "hoper-replay"], []):
-        assert "hopper-replay" in refused(collect_local, *args)
+    for args in (["pointmaze-umaze", "hoper-medium"], []):
+        assert "hopper-medium-replay" in refused(collect_local, *args)
     for args in (["--steps", 0], ["--seed", -1]):
-        assert args[0] in refused(collect_local, "hopper-replay", *args)
+        assert args[0] in refused(collect_local, "hopper-medium", *args)
     assert "there is no file" in refused(import_d4rl, tmp_path / HOPPER)
     (tmp_path / HOPPER).write_bytes(b"no HDF5")
     assert "download it again" in refused(import_d4rl, tmp_path / HOPPER)
@@ -401,7 +721,7 @@ def fill_disk(limit):
 
 def commands(folder):
     """A short call of each tool, and the data set that it makes."""
-    yield (collect_local, "hopper-replay", "--steps", 300), "local/hopper/replay-v0"
+    yield (collect_local, "pointmaze-umaze", "--steps", 201), "local/pointmaze/umaze-v0"
     yield (import_d4rl, d4rl_file(folder)[0]), "d4rl/hopper/medium-replay-v2"
 
 
@@ -426,5 +746,7 @@ def test_a_folder_that_cannot_be_written(refused, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     for root in ("file", "file/below"):
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / root))
-        for command, _ in commands(tmp_path):
+        others = [(collect_local, "hopper-medium"), (export_replay, "runs/RUN", "local/hopper/replay-v0")]
+        for command in [*(command for command, _ in commands(tmp_path)), *others]:
             assert "MINARI_DATASETS_PATH" in refused(*command)
+    assert not Path("runs").exists()

@@ -86,7 +86,7 @@ def main():
     args = tyro.cli(Args, description=__doc__)
     least = min(args.episodes, args.drawn_episodes, args.data_episodes)
     dmg.require(least >= 1, "--episodes, --drawn-episodes and --data-episodes: 1 or more")
-    _, dataset, agent = load(args.run)
+    _, dataset, agent = load(args.run, networks=("actor", "vf"))
     is_maze = hasattr(dataset, "iterate_episodes") and dmg.task_of(dataset) in ("antmaze", "pointmaze")
     dmg.require(is_maze, f"{dataset.id} is not data of Gymnasium-Robotics' PointMaze or AntMaze")
     with dmg.explained(f"cannot make the environment of {dataset.id}"):

@@ -21,5 +21,5 @@ runs=("$(newest dmg_offline)" "$(newest cloning)")
 echo "== drawing what both learned"
 python benchmark/plot_maze.py "${runs[0]}" --cloning "${runs[1]}" --output runs/pointmaze.png
 echo "== scores of the last policies"
-python benchmark/report.py "${runs[@]}" --plot runs/quickstart.png
+python benchmark/report.py "${runs[@]}" --curves runs/quickstart.png
 echo "== pictures: runs/pointmaze.png (the maze), runs/quickstart.png (learning curves)"

@@ -36,18 +36,23 @@ class Args:
     max_fps: int = 25  # pictures a second; the others are left out
 
 
-def load(run_dir):
-    """A run's result.json, data set and agent, whichever script has made it."""
+def load(run_dir, networks=("actor",)):
+    """A run's result.json, data set and agent, of which these networks are the run's; any script's run."""
     path = run_dir / "checkpoint.pt"
     dmg.require(path.is_file(), f"there is no {path}: give the folder of a run")
     with dmg.explained(f"{path} is damaged, or its networks are not those of dmg_offline.py"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         run, weights = state["run"], state["agent"]
-        members = [(member["seed"], member["lam"], member["nu"]) for member in run["members"]]
+        members = [
+            (member["seed"], member.get("lam", 0.0), member.get("nu", 0.0)) for member in run["members"]
+        ]
         action_dim = [weight.shape[-1] for name, weight in weights.items() if name.startswith("actor.")][-1]
         mean, std = weights["mean"].numpy(), weights["std"].numpy()
         agent = dmg.Agent(members, mean, std, action_dim, SimpleNamespace(**run["args"]))
-        agent.load_state_dict(weights)
+        missing, _ = agent.load_state_dict(weights, strict=False)  # IQL, for one, has no lam and nu
+        missing = [name for name in missing if name.split(".")[0] in ("mean", "std", *networks)]
+        if missing:
+            raise KeyError(", ".join(missing))
     has_data = run["args"]["offline_steps"] or run["env_id"] in dmg.DATASETS  # not online from scratch
     dataset = dmg.open_dataset(run["dataset_id"]) if has_data else Simulator(run["dataset_id"])
     return run, dataset, agent

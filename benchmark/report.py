@@ -1,15 +1,21 @@
-"""A table and learning curves from the result.json of runs, and from nothing else.
+"""Tables and pictures from the result.json of runs, beside the paper's numbers, and from nothing else.
 
-    python benchmark/report.py runs/hopper-medium__* --plot curves.png
+    python benchmark/report.py runs/hopper-medium-v2__*/ --curves curves.png
+    python benchmark/report.py runs/figure1/*/*/ --lam-plot lam.png
+    python benchmark/report.py runs/figure2/*/*/ --nu-plot nu.png
+    python benchmark/report.py runs/*/ --runtime-plot runtime.png
 
 A row is an experiment: members that differ in their seed alone. Its score is that of each seed's last policy,
 never the best; the 95 % interval is Student's t over seeds. Diverged members are named and have no score,
-interrupted runs are named and left out.
+interrupted runs are named and left out. The paper's numbers are those of paper.csv; only data sets that end
+in -v2 are D4RL's, as the paper's are.
 """
 
+import csv
 import itertools
 import json
 import math
+import re
 import sys
 import textwrap
 from collections import defaultdict
@@ -18,10 +24,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 
+import matplotlib
 import numpy as np
 import tyro
-from matplotlib import colormaps, cycler
+from matplotlib import cycler
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from scipy import stats
 
 VALUES = ("normalized_score", "episodic_return", "q_mean")  # of an evaluation
@@ -29,32 +37,84 @@ NO_VALUES = (math.nan,) * 3
 # Arguments that each row has in a column, and those that do not matter for what is learned
 NOT_COMPARED = ("env_id", "seed", "lam", "nu", "runs_dir", "resume", "checkpoint", "device", "cuda_graph")
 NOT_COMPARED += ("log_interval",)
-HEAD = "env_id|script|lam|nu|other arguments|updates|seeds|scores|mean ± 95 %|return|mean Q".split("|")
+OF_MEMBER = (
+    "name",
+    "seed",
+    "diverged_at",
+    "evaluations",
+)  # what else a member has sets it apart, such as rd_coef
+HEAD = "env_id|script|lam|nu|other arguments|updates|seeds|scores|mean ± 95 %|return|mean Q|paper".split("|")
+COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and grey prints tell apart
 
 
 @dataclass
 class Args:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # run folders
-    plot: Path | None = None  # write the learning curves to this picture
+    curves: Path | None = None  # write learning curves to this picture
+    lam_plot: Path | None = None  # write score and mean Q over lam to this picture (Figure 1)
+    nu_plot: Path | None = None  # write score and mean Q over nu to this picture (Figure 2)
+    runtime_plot: Path | None = None  # write hours per million updates to this picture (Figure 3)
 
 
 def load(folder):
     """The members of a run. Numbers are converted here, so that a damaged file fails here and not later."""
     run, members = json.loads((folder / "result.json").read_text()), []
     args = run["args"] | {"data_crc32": run["data_crc32"]}
-    step, total = int(run["step"]), int(args["offline_steps"]) + int(args.get("online_steps", 0))
+    offline, online = int(args["offline_steps"]), int(args.get("online_steps", 0))
+    step, total = int(run["step"]), offline + online
     has_ended = step >= total or all(result["diverged_at"] for result in run["members"])
+    dataset = re.sub(r"-v\d+$", "", str(run.get("dataset_id", run["env_id"]))).split("/")
     for result in run["members"]:
         evaluations = {float(e["step"]): [float(e[name]) for name in VALUES] for e in result["evaluations"]}
         member = SimpleNamespace(step=step, total=total, has_ended=has_ended, evaluations=evaluations)
         member.name, member.task = f"{folder} {result['name']}", (str(run["env_id"]), str(run["script"]))
-        member.lam, member.nu, member.seed = float(result["lam"]), float(result["nu"]), int(result["seed"])
-        member.others = {name: json.dumps(value) for name, value in args.items() if name not in NOT_COMPARED}
+        member.seed = int(result["seed"])
+        member.lam, member.nu = (float(result.get(name, math.nan)) for name in ("lam", "nu"))
+        settings = args | {name: value for name, value in result.items() if name not in OF_MEMBER}
+        member.others = {
+            name: json.dumps(value) for name, value in settings.items() if name not in NOT_COMPARED
+        }
         member.last, member.diverged_at = evaluations.get(step, NO_VALUES), int(result["diverged_at"] or 0)
+        member.dataset, member.is_d4rl = "-".join(dataset[1:] or dataset), dataset[0] == "d4rl"
+        member.method = method_of(str(run["script"]), member.lam, args.get("q_weight", 1), offline, online)
+        member.online_from = offline if online else None
+        member.speed, member.together = float(run.get("updates_per_second") or math.nan), len(run["members"])
         members.append(member)
     if not members:
         raise ValueError("no members")
     return members
+
+
+def method_of(script, lam, q_weight, offline_steps, online_steps):
+    """The paper's name for what a run has trained, or None; 0.25 is the paper's lam everywhere."""
+    value = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}.get(script)
+    if value and lam == 0 and q_weight == 0:
+        return value
+    if value and lam == 0.25 and q_weight == 1:
+        return "DMG" if value == "IQL" else f"{value} + DMG"
+    if script == "dmg_finetune" and online_steps and q_weight == 1:
+        return "DMG online" if offline_steps and lam == 0.25 else "TD3 online" if lam == 1 else None
+    if script == "iql":
+        return "IQL online" if online_steps else "IQL"
+    return None
+
+
+def load_paper():
+    """(data set, method) -> the first of the paper's numbers in paper.csv, as text."""
+    paper = {}
+    for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
+        text = row["value"] + f" ± {row['deviation']}" * bool(row["deviation"])
+        if row["source"] != "Figure 3":
+            paper.setdefault((row["dataset"], row["method"]), text)
+    return paper
+
+
+def paper_number(member, paper):
+    """What the paper has for a member's data set and method; "play" is its name of the larger mazes' sets."""
+    for dataset in (member.dataset, f"{member.dataset}-play"):
+        if text := paper.get((dataset, member.method)):
+            return text if member.is_d4rl else f"{text} (other data)"
+    return "-"
 
 
 def group(members):
@@ -67,7 +127,7 @@ def group(members):
         names = [name for name in names if len({member.others.get(name) for member in rivals}) > 1]
         for member in rivals:
             others = ", ".join(f"{name} {member.others.get(name)}" for name in names)
-            experiments[(*task, f"{member.lam:g}", f"{member.nu:g}", others)].append(member)
+            experiments[(*task, number(member.lam, "g"), number(member.nu, "g"), others)].append(member)
     return experiments
 
 
@@ -83,46 +143,176 @@ def number(value, form=".1f"):
     return f"{value:{form}}" if math.isfinite(value) else "-"
 
 
-def table(experiments):
+def markdown(rows):
+    rows = [rows[0], ["-"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def table(experiments, paper):
     """Markdown, with a row for each experiment."""
-    rows = [HEAD, ["-"] * len(HEAD)]
+    rows = [HEAD]
     for experiment, members in experiments.items():
         scores = ["diverged" if member.diverged_at else number(member.last[0]) for member in members]
         mean, interval = mean_and_interval([member.last for member in members])
         row = [*experiment, f"{max(member.step for member in members):,}"]
         row += [", ".join(str(member.seed) for member in members), ", ".join(scores)]
         row += [number(mean[0]) + f" ± {interval[0]:.1f}" * math.isfinite(interval[0])]
-        rows.append([*row, number(mean[1], ".5g"), number(mean[2])])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append([*row, number(mean[1], ".5g"), number(mean[2]), paper_number(members[0], paper)])
+    return markdown(rows)
 
 
-def draw(experiments):
-    """Learning curves, mean and interval over seeds; of the return where there are no scores."""
-    everyone = itertools.chain(*experiments.values())
-    column = 0 if any(math.isfinite(member.last[0]) for member in everyone) else 1
-    figure, limits = Figure(figsize=(7, 4 + 0.3 * len(experiments)), layout="constrained"), []
-    axes = figure.subplots()
-    axes.set_prop_cycle(cycler(linestyle=["-", "--", ":"]) * cycler(color=colormaps["tab10"].colors))
-    for (env_id, script, lam, nu, others), members in experiments.items():
-        parts = env_id, script, f"lam {lam}", f"nu {nu}", others, f"{len(members)} seed(s)"
-        label = ", ".join(filter(None, parts))
-        steps = sorted({step for member in members for step in member.evaluations})
-        curves = [[member.evaluations.get(step, NO_VALUES)[column] for step in steps] for member in members]
-        curves = np.ma.masked_invalid(curves)
-        if not curves.count():
-            print(f"- without a curve, because there is nothing to draw: {label}")
-            continue
-        mean, interval = mean_and_interval(curves)
-        (line,) = axes.plot(steps, mean, label=textwrap.fill(label, 90))
-        axes.fill_between(steps, mean - interval, mean + interval, color=line.get_color(), alpha=0.15, lw=0)
-        limits += [curves.min(), curves.max()]
-    if not limits:
+def paper_table(experiments, paper):
+    """The same in the paper's form, data sets x methods, for the methods it has; None without any."""
+    cells, numbers = {}, {}
+    for experiment, members in experiments.items():
+        key = experiment[0], members[0].method
+        if members[0].method and key not in cells:  # of several settings the first
+            mean, interval = mean_and_interval([member.last[0] for member in members])
+            cells[key] = number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)
+            numbers[key] = float(mean), paper_number(members[0], paper)
+    datasets, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    if len(datasets) < 2:
+        return None
+    rows = [["data set", *itertools.chain(*((method, "paper") for method in methods))]]
+    for dataset in datasets:
+        row = [dataset]
+        for method in methods:
+            row += [cells.get((dataset, method), "-"), numbers.get((dataset, method), (0, "-"))[1]]
+        rows.append(row)
+    total = ["total"]
+    for method in methods:
+        of_method = [numbers[dataset, method] for dataset in datasets if (dataset, method) in numbers]
+        theirs = [text.split()[0] for _, text in of_method if text != "-"]
+        is_complete = len(of_method) == len(datasets)
+        total.append(number(sum(mean for mean, _ in of_method)) if is_complete else "-")
+        total.append(
+            f"{sum(map(float, theirs)):.1f}" if is_complete and len(theirs) == len(datasets) else "-"
+        )
+    return markdown([*rows, total])
+
+
+def panels(names, height=4.0):
+    """A figure with a panel for each name, three in a row."""
+    if not names:
         raise ValueError("there is nothing to draw")
-    margin = 0.05 * (max(limits) - min(limits)) or 1.0
-    axes.set_ylim(min(limits) - margin, max(limits) + margin)  # the interval of two seeds is far wider
-    axes.set_xlim(left=0)
-    axes.set(xlabel="updates", ylabel=f"{VALUES[column].replace('_', ' ')}, mean and 95 % interval")
-    figure.legend(loc="outside lower center", fontsize="small")
+    columns = min(len(names), 3)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(7 if columns == 1 else 4.5 * columns, height * rows), layout="constrained")
+    all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in all_axes[len(names) :]:
+        axes.remove()
+    for axes, name in zip(all_axes, names):
+        axes.set_title(name, fontsize="medium")
+    return figure, dict(zip(names, all_axes))
+
+
+def draw_curves(experiments):
+    """Learning curves, a panel for each data set, of the scores or, without them, of the returns."""
+    everyone = list(itertools.chain(*experiments.values()))
+    column = 0 if any(math.isfinite(member.last[0]) for member in everyone) else 1
+    curves, labels = {}, {}
+    for experiment, members in experiments.items():
+        script, lam, nu, others = experiment[1:]
+        settings = [f"{name} {value}" for name, value in (("lam", lam), ("nu", nu)) if value != "-"]
+        label = ", ".join(filter(None, (script, *settings, others, f"{len(members)} seed(s)")))
+        steps = sorted({step for member in members for step in member.evaluations})
+        rows = [[member.evaluations.get(step, NO_VALUES)[column] for step in steps] for member in members]
+        if np.isfinite(rows).any():
+            curves[experiment] = steps, np.ma.masked_invalid(rows)
+            labels[experiment] = textwrap.fill(label, 90)
+        else:
+            print(f"- without a curve, because there is nothing to draw: {experiment[0]}, {label}")
+    figure, axes_of = panels(list(dict.fromkeys(experiment[0] for experiment in curves)))
+    cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
+    styles = dict(zip(dict.fromkeys(labels.values()), itertools.cycle(cycle)))
+    limits = defaultdict(list)
+    for experiment, (steps, rows) in curves.items():
+        axes, label = axes_of[experiment[0]], labels[experiment]
+        mean, interval = mean_and_interval(rows)
+        axes.plot(steps, mean, label=label, **styles[label])
+        color = styles[label]["color"]
+        axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=0.15, lw=0)
+        limits[experiment[0]] += [rows.min(), rows.max()]
+        if online_from := experiments[experiment][0].online_from:
+            axes.axvline(online_from, color="0.5", lw=0.8, ls=":")
+    for name, axes in axes_of.items():
+        margin = 0.05 * (max(limits[name]) - min(limits[name])) or 1.0
+        axes.set_ylim(min(limits[name]) - margin, max(limits[name]) + margin)  # two seeds' interval is wider
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
+        axes.set(xlabel="updates", ylabel=f"{VALUES[column].replace('_', ' ')}, mean and 95 % interval")
+    lines = {line.get_label(): line for axes in axes_of.values() for line in axes.lines}
+    lines = {label: line for label, line in lines.items() if not label.startswith("_")}
+    figure.set_figheight(figure.get_figheight() + 0.3 * len(lines))
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", fontsize="small")
+    return figure
+
+
+def draw_ablation(experiments, name):
+    """Score (left) and mean Q (right) of the last policies over lam or nu, a panel for each data set."""
+    groups = defaultdict(list)
+    for (env_id, script, _, _, others), members in experiments.items():
+        if math.isnan(members[0].lam):
+            continue
+        fixed = "nu" if name == "lam" else "lam"
+        title = ", ".join(filter(None, (env_id, script, f"{fixed} {getattr(members[0], fixed):g}", others)))
+        groups[textwrap.fill(title, 45)].append((getattr(members[0], name), members))
+    groups = {title: sorted(points, key=lambda point: point[0]) for title, points in groups.items()}
+    figure, axes_of = panels([title for title, points in groups.items() if len(points) > 1], height=3.4)
+    for title, axes in axes_of.items():
+        values = [value for value, _ in groups[title]]
+        last = [[member.last for member in members] for _, members in groups[title]]
+        statistics = [mean_and_interval(rows) for rows in last]
+        is_free_below = any(member.diverged_at for _, members in groups[title] for member in members)
+        right = axes.twinx()
+        axes.margins(x=0.1)
+        for side, column, color, style, label in (
+            (axes, 0, COLORS[0], "o-", "normalized score"),
+            (right, 2, COLORS[2], "s--", "mean Q"),
+        ):
+            mean = [mean[column] for mean, _ in statistics]
+            interval = [interval[column] for _, interval in statistics]
+            side.errorbar(values, mean, interval, fmt=style, color=color, capsize=3)
+            side.set_ylabel(label, color=color)
+            side.tick_params(axis="y", colors=color)
+            side.margins(y=0.4 if is_free_below else 0.1)
+        for value, members in groups[title]:
+            diverged = sum(bool(member.diverged_at) for member in members)
+            if diverged:
+                place = axes.get_xaxis_transform()
+                axes.plot(value, 0.05, "x", color="black", ms=7, mew=2, transform=place)
+                text = f"{diverged} of {len(members)}\ndiverged"
+                axes.text(value, 0.09, text, transform=place, ha="center", va="bottom", fontsize="x-small")
+        axes.set_xlabel(name)
+        if name == "nu" and min(values) > 0:
+            axes.set_xscale("log")
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
+    return figure
+
+
+def draw_runtimes(experiments):
+    """Hours for a million updates of one member, without evaluation; the paper's on its GPU beside them."""
+    bars = {}
+    for (_, script, *_), members in experiments.items():
+        for member in members:
+            if math.isfinite(member.speed):
+                label = f"{script}, {member.together} member(s)"
+                bars.setdefault(label, []).append(1e6 / 3600 / member.speed / member.together)
+    bars = {label: float(np.mean(hours)) for label, hours in bars.items()}
+    if not bars:
+        raise ValueError("there is nothing to draw")
+    rows = csv.DictReader(open(Path(__file__).with_name("paper.csv")))
+    paper = {f"{row['method']} (paper)": float(row["value"]) for row in rows if row["source"] == "Figure 3"}
+    figure = Figure(figsize=(7, 1 + 0.3 * (len(bars) + len(paper))), layout="constrained")
+    axes = figure.subplots()
+    labels, hours = [*bars, *paper], [*bars.values(), *paper.values()]
+    drawn = axes.barh(labels, hours, color=[COLORS[0]] * len(bars) + ["0.7"] * len(paper))
+    axes.bar_label(drawn, [f"{hour:.2g}" for hour in hours], padding=3, fontsize="small")
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel("hours per million updates and member; paper: GeForce RTX 3090")
     return figure
 
 
@@ -134,24 +324,30 @@ def main():
             members += load(folder)
         except Exception as error:  # of many classes, because the file may hold anything
             problems.append(f"{folder}: no result.json, or a damaged or old one ({error!r:.200})")
-    experiments = group(member for member in members if member.has_ended)
+    experiments, paper = group(member for member in members if member.has_ended), load_paper()
     for experiment, those in list(experiments.items()):
         for one, other in itertools.pairwise(those):
             if one.seed == other.seed:
                 problems.append(f"the same experiment and seed, left out: {one.name} and {other.name}")
                 experiments.pop(experiment, None)
-    print(table(experiments))
+    if text := paper_table(experiments, paper):
+        print(text, end="\n\n")
+    print(table(experiments, paper))
     for member in members:
         if member.diverged_at:
             print(f"- diverged by update {member.diverged_at:,}: {member.name}")
         if not member.has_ended:
             progress = f"at {member.step:,} of {member.total:,} updates, score {number(member.last[0])}"
             print(f"- interrupted {progress}, left out: {member.name}")
-    if args.plot:
+    pictures = [(args.curves, draw_curves), (args.runtime_plot, draw_runtimes)]
+    pictures += [(args.lam_plot, lambda those: draw_ablation(those, "lam"))]
+    pictures += [(args.nu_plot, lambda those: draw_ablation(those, "nu"))]
+    for path, draw in pictures:
         try:
-            draw(experiments).savefig(args.plot, format=args.plot.suffix[1:] or "png", dpi=150)
+            if path:
+                draw(experiments).savefig(path, format=path.suffix[1:] or "png", dpi=150)
         except (OSError, ValueError) as error:
-            problems.append(f"cannot write {args.plot} ({error})")
+            problems.append(f"cannot write {path} ({error})")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     sys.exit(1 if problems else 0)

@@ -20,4 +20,4 @@ python dmg_offline.py --env-id walker2d-expert-v2           --lam 0.25 --nu 10  
 python dmg_offline.py --env-id halfcheetah-random-v2        --lam 0.25 --nu 0.1 --seed 1 2 3 4 5
 python dmg_offline.py --env-id hopper-random-v2             --lam 0.25 --nu 0.1 --seed 1 2 3 4 5
 python dmg_offline.py --env-id walker2d-random-v2           --lam 0.25 --nu 0.1 --seed 1 2 3 4 5
-python benchmark/report.py runs/*-v2__dmg_offline__*
+python benchmark/report.py runs/*-v2__dmg_offline__*/ --curves figure4.png

@@ -47,4 +47,4 @@ python dmg_sql.py --env-id hopper-medium-expert-v2      --sql-alpha 1.25 --lam 0
 python dmg_sql.py --env-id hopper-medium-expert-v2      --sql-alpha 1.25 --lam 0.25 --nu 10  --seed 1 2 3 4 5
 python dmg_sql.py --env-id walker2d-medium-expert-v2    --sql-alpha 1.25 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --relu-weight --seed 1 2 3 4 5
 python dmg_sql.py --env-id walker2d-medium-expert-v2    --sql-alpha 1.25 --lam 0.25 --nu 10  --seed 1 2 3 4 5
-python benchmark/report.py runs/*-v2__dmg_xql__* runs/*-v2__dmg_sql__*
+python benchmark/report.py runs/*-v2__dmg_xql__*/ runs/*-v2__dmg_sql__*/

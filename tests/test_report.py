@@ -1,5 +1,6 @@
 """benchmark/report.py: last scores and intervals, what is averaged and what is not, damaged files, curves."""
 
+import csv
 import json
 import math
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import report
+from conftest import ROOT
 from matplotlib.figure import Figure
 
 NAN = math.nan
@@ -39,6 +41,7 @@ def run_report(monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             report.main()
         out, err = capsys.readouterr()
+        out = out.split("\n\n")[-1]  # the table in the paper's form comes first
         table = [line.strip("| ").split(" | ") for line in out.splitlines() if line[0] == "|"]
         rows = [dict(zip(table[0], cells, strict=True)) for cells in table[2:]]
         lines = [line for line in out.splitlines() if line[0] != "|"]
@@ -49,11 +52,11 @@ def run_report(monkeypatch, capsys):
 
 @pytest.fixture
 def draw(monkeypatch, run_report):
-    def draw(*args):
+    def draw(*args, picture="--curves"):
         """The axes that are drawn instead of being saved, and what run_report returns."""
         figures = []
         monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
-        printed = run_report(*args, "--plot", "curve.png")
+        printed = run_report(*args, picture, "curve.png")
         return figures[0].axes[0] if figures else None, printed
 
     return draw
@@ -161,6 +164,21 @@ def test_lam_and_nu_of_one_run_are_rows_in_the_order_of_their_numbers(run_report
         ("0.25", "30", "1.0"), ("0.5", "2", "2.0"), ("0.5", "10", "10.0")]  # fmt: skip
 
 
+def test_scripts_without_lam_and_nu_and_settings_of_members(draw):
+    write("a", [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 5]], seeds=(1, 2, 1, 2), script="rd_td3")
+    result = json.loads(Path("a/result.json").read_text())
+    result["args"]["rd_coef"] = [0.0, 0.5]
+    for member, rd_coef in zip(result["members"], (0.0, 0.0, 0.5, 0.5)):
+        del member["lam"], member["nu"]
+        member["rd_coef"] = rd_coef
+    Path("a/result.json").write_text(json.dumps(result))
+    axes, (rows, *_) = draw("a")
+    cells = [[row[name] for name in ("lam", "nu", "other arguments", "scores")] for row in rows]
+    assert cells == [["-", "-", "rd_coef 0.0", "2.0, 3.0"], ["-", "-", "rd_coef 0.5", "4.0, 5.0"]]
+    labels = [text.get_text() for text in axes.figure.legends[0].texts]
+    assert labels == ["rd_td3, rd_coef 0.0, 2 seed(s)", "rd_td3, rd_coef 0.5, 2 seed(s)"]
+
+
 # --- Damaged files ---
 
 
@@ -242,7 +260,8 @@ def test_curves_are_means_over_seeds_with_intervals_from_0(draw):
     assert axes.get_xlim()[0] == 0
     assert axes.get_ylim() == pytest.approx((-2, 42))  # shows all seeds; the interval may be cut
     (legend,) = axes.figure.legends
-    assert [text.get_text() for text in legend.texts] == ["hopper, dmg_offline, lam 0.25, nu 0.1, 2 seed(s)"]
+    assert [text.get_text() for text in legend.texts] == ["dmg_offline, lam 0.25, nu 0.1, 2 seed(s)"]
+    assert axes.get_title() == "hopper"
 
 
 def test_a_seed_that_diverged_leaves_the_mean(draw):
@@ -277,18 +296,135 @@ def test_a_picture_that_cannot_be_written(run_report, picture):
     if "folder" in picture:
         Path(picture).mkdir()
     before = set(Path().rglob("*"))
-    (row,), _, (error,), code = run_report("a", "--plot", picture)
+    (row,), _, (error,), code = run_report("a", "--curves", picture)
     assert (row["scores"], code) == ("20.0", 1) and error.startswith(f"error: cannot write {picture}")
     assert set(Path().rglob("*")) == before
 
 
 def test_nothing_to_draw(run_report):
     write("a", [[NAN, NAN, NAN]])
-    _, _, (error,), code = run_report("a", "--plot", "curve.png")
+    _, _, (error,), code = run_report("a", "--curves", "curve.png")
     assert "nothing to draw" in error and code == 1 and not Path("curve.png").exists()
 
 
 def test_the_picture(run_report):
     write("a", [[0, 10, 20]])
-    run_report("a", "--plot", "curve.png")
+    run_report("a", "--curves", "curve.png")
     assert Path("curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_each_data_set_has_a_panel_and_an_experiment_one_colour(draw):
+    write("a", [[0, 10, 20]])
+    write("b", [[0, 30, 40]], env_id="walker2d")
+    write("c", [[0, 50, 60]], env_id="walker2d", script="dmg_xql")
+    axes, _ = draw("a", "b", "c")
+    first, second = axes.figure.axes
+    assert (first.get_title(), second.get_title()) == ("hopper", "walker2d")
+    assert first.lines[0].get_color() == second.lines[0].get_color() != second.lines[1].get_color()
+    assert len(axes.figure.legends[0].texts) == 2
+
+
+def test_fine_tuning_curves_show_where_online_begins(draw):
+    write("a", [[0, 1, 3]], script="dmg_finetune", args={"offline_steps": 10, "online_steps": 10})
+    axes, _ = draw("a")
+    assert axes.lines[1].get_xdata() == [10, 10] and len(axes.figure.legends[0].texts) == 1
+
+
+def with_member(folder, **changes):
+    """Change the only member of a run."""
+    file = Path(folder, "result.json")
+    result = json.loads(file.read_text())
+    result["members"][0] |= changes
+    file.write_text(json.dumps(result))
+
+
+def test_lam_plot_has_score_and_mean_q_and_crosses_where_members_diverged(draw):
+    for i, (lam, seed, score) in enumerate([(0, 1, 10), (0, 2, 20), (0.5, 1, 30), (1, 1, NAN), (1, 2, 50)]):
+        write(f"r{i}", [[0, 1, score]], seeds=(seed,), diverged=[1] if lam == 1 else [])
+        with_member(f"r{i}", lam=lam)
+    axes, (_, lines, errors, code) = draw(*(f"r{i}" for i in range(5)), picture="--lam-plot")
+    score, mean_q = axes.figure.axes
+    assert score.lines[0].get_xydata().tolist() == [[0, 15], [0.5, 30], [1, 50]]
+    assert mean_q.lines[0].get_ydata().tolist() == [5, 5, 5]
+    (cross,) = [line for line in score.lines if line.get_marker() == "x"]
+    assert cross.get_xdata() == [1] and score.texts[0].get_text() == "1 of 2\ndiverged"
+    assert (score.get_xlabel(), errors, code) == ("lam", [], 0) and "nu 0.1" in score.get_title()
+
+
+def test_nu_plot_is_logarithmic_and_apart_for_every_lam(draw):
+    for i, (lam, nu) in enumerate([(0.25, 0.1), (0.25, 10), (0.5, 0.1), (0.5, 1)]):
+        write(f"r{i}", [[0, 1, i]], seeds=(1,))
+        with_member(f"r{i}", lam=lam, nu=nu)
+    axes, _ = draw("r0", "r1", "r2", "r3", picture="--nu-plot")
+    panels = {panel.get_title(): panel for panel in axes.figure.axes if panel.get_title()}
+    assert ["lam 0.25" in title for title in panels] == [True, False] and axes.get_xscale() == "log"
+    assert [panel.lines[0].get_xdata().tolist() for panel in panels.values()] == [[0.1, 10], [0.1, 1]]
+
+
+def test_an_ablation_of_one_value_cannot_be_drawn(run_report):
+    write("a", [[0, 10, 20]])
+    _, _, (error,), code = run_report("a", "--lam-plot", "lam.png")
+    assert "nothing to draw" in error and code == 1
+
+
+def test_runtimes_are_hours_per_million_updates_of_a_member(draw):
+    write("a", [[0, 10, 20]], updates_per_second=100.0)
+    write("b", [[0, 10, 20], [0, 10, 20]], seeds=(2, 3), updates_per_second=100.0)
+    axes, _ = draw("a", "b", picture="--runtime-plot")
+    hours = dict(
+        zip((text.get_text() for text in axes.get_yticklabels()), (bar.get_width() for bar in axes.patches))
+    )
+    assert hours["dmg_offline, 1 member(s)"] == pytest.approx(1e6 / 3600 / 100)
+    assert hours["dmg_offline, 2 member(s)"] == pytest.approx(1e6 / 3600 / 200)
+    assert hours["DMG (paper)"] == 1.7
+
+
+# --- The paper's numbers ---
+
+
+def test_the_papers_numbers_stand_beside_ours(run_report):
+    write("a", [[0, 10, 20]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2")
+    write("b", [[0, 10, 30]], env_id="local/antmaze/large-v0", dataset_id="local/antmaze/large-v0")
+    write("c", [[0, 10, 40]], env_id="mine", dataset_id="mine/first-v0")
+    write("d", [[0, 10, 40]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2", script="dmg_xql")
+    tuned = {"script": "dmg_finetune", "args": {"offline_steps": 5, "online_steps": 5}, "step": 10}
+    write("e", [[0, 1]], env_id="antmaze-umaze-v2", dataset_id="d4rl/antmaze/umaze-v2", **tuned)
+    rows, *_ = run_report("a", "b", "c", "d", "e")
+    assert {row["scores"] + " " + row["script"]: row["paper"] for row in rows} == {
+        "20.0 dmg_offline": "100.6 ± 1.9",
+        "30.0 dmg_offline": "55.4 ± 6.2 (other data)",
+        "40.0 dmg_offline": "-",
+        "40.0 dmg_xql": "90.1",
+        "1.0 dmg_finetune": "98.4",
+    }
+
+
+def test_the_table_in_the_papers_form(run_report, capsys, monkeypatch):
+    for i, (env, score) in enumerate([("hopper", 20), ("walker2d", 30)]):
+        ids = {"env_id": f"{env}-medium-v2", "dataset_id": f"d4rl/{env}/medium-v2"}
+        write(f"dmg{i}", [[0, 10, score], [0, 10, score + 2]], **ids)
+        write(f"iql{i}", [[0, 10, score + 5]], args={"q_weight": 0}, **ids)
+        with_member(f"iql{i}", lam=0)
+    monkeypatch.setattr(sys, "argv", ["report.py", "dmg0", "dmg1", "iql0", "iql1"])
+    with pytest.raises(SystemExit):
+        report.main()
+    table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.split("\n\n")[0].splitlines()]
+    assert table[0] == ["data set", "IQL", "paper", "DMG", "paper"]
+    assert table[2] == ["hopper-medium-v2", "25.0", "66.2", "21.0 ± 12.7", "100.6 ± 1.9"]
+    assert table[4] == ["total", "60.0", "144.5", "52.0", "193.0"]
+
+
+def test_the_papers_totals():
+    """The file's columns add up to the totals that the paper prints, to its rounding."""
+    totals = {}
+    for row in csv.DictReader(open(ROOT / "benchmark" / "paper.csv")):
+        key = row["source"], "antmaze" in row["dataset"], row["method"]
+        totals[key] = totals.get(key, 0) + float(row["value"])
+    printed = {("Table 2", False, "DMG"): 1182.8, ("Table 2", True, "DMG"): 439.4}
+    printed |= {("Table 2", False, "IQL"): 1033.1, ("Table 2", True, "IQL"): 392.4}
+    printed |= {("Table 2", False, "TD3+BC"): 1013.2, ("Table 2", True, "CQL"): 218.0}
+    printed |= {("Table 3", False, "XQL"): 725.3, ("Table 3", False, "XQL + DMG"): 792.7}
+    printed |= {("Table 3", False, "SQL"): 747.5, ("Table 3", False, "SQL + DMG"): 804.2}
+    printed |= {("Table 4", True, "DMG online"): 556.4, ("Table 4", True, "IQL online"): 490.4}
+    printed |= {("Table 6", False, "DMG"): 1187.2, ("Table 6", True, "DMG"): 435.9}
+    assert {key: totals[key] for key in printed} == pytest.approx(printed, abs=0.16)

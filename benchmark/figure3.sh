@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Figure 3 of the paper: hours for a million updates on halfcheetah-medium-replay, without evaluation, one at a time.
+# The figure's GPU is a GeForce RTX 3090. The data are D4RL's own v2
+# files, each imported once beforehand (python benchmark/import_d4rl.py --help says where they are):
+#   python benchmark/import_d4rl.py halfcheetah_medium_replay-v2.hdf5
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python dmg_offline.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
+python dmg_offline.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3 --seed 1 2 3 4 5
+python dmg_xql.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
+python dmg_sql.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
+python benchmark/report.py runs/*__figure3__*/ --runtime-plot figure3.png

@@ -1,0 +1,360 @@
+"""benchmark/launch.py: which rows it finds, what it does with them, here and on Slurm, and what stops it."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from importlib import import_module
+from pathlib import Path
+
+import collect_local
+import launch
+import pytest
+import submitit
+import torch
+import tyro
+from conftest import PENDULUM, ROOT, TINY, ended, error_line, fork, refused, result, run
+
+# Stands in for a script of the repository: 20 updates, which it does not reach where a flag says so
+SCRIPT = """
+import json, os, pathlib, sys, time
+words, is_new = sys.argv[1:], "--resume" not in sys.argv
+print("given", *words, os.environ["OMP_NUM_THREADS"], os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+if "--fail" in words:
+    sys.exit("error: no good")
+folder = pathlib.Path(words[-1]) / "env__fake__1" if is_new else pathlib.Path(words[-1])
+folder.mkdir(exist_ok=True)
+is_half = is_new and bool({"--half", "--wait"} & set(words))
+member = {"name": "seed1", "seed": 1, "lam": 0.25, "nu": 0.1, "diverged_at": None, "evaluations": []}
+run = {"script": "fake", "env_id": "env", "data_crc32": 0, "args": {"offline_steps": 20}}
+run |= {"step": 10 if is_half else 20, "members": [member]}
+(folder / "result.json").write_text(json.dumps(run))
+(folder / "checkpoint.pt").touch()
+if "--wait" in words:
+    (folder / str(os.getpid())).touch()
+    time.sleep(100)
+sys.exit(130 if is_half else 0)
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """start(rows, options) runs launch.py in a repository that has this script alone."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (tmp_path / "repository/benchmark").mkdir(parents=True)
+    tool = shutil.copy(ROOT / "benchmark/launch.py", tmp_path / "repository/benchmark")
+    Path("repository/fake.py").write_text(SCRIPT)
+
+    def start(rows, *options, how=run, **more):
+        Path("rows.sh").write_text("\n".join(f"python fake.py {row}" for row in rows))
+        return how(tool, "rows.sh", *options, **more)
+
+    return start
+
+
+def folder_of(row):
+    return Path("runs/rows", f"fake.py_{row.replace(' ', '_')}").resolve()
+
+
+def output(row):
+    return (folder_of(row) / "output.txt").read_text().splitlines()
+
+
+def processes():
+    """The process ids of the rows that wait."""
+    return [int(path.name) for path in Path("runs/rows").glob("*/*/*") if path.name.isdigit()]
+
+
+def is_alive(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "zombie" not in status.read_text()
+
+
+def wait_until(holds):
+    until = time.time() + 60
+    while not holds():
+        assert time.time() < until
+        time.sleep(0.02)
+
+
+def stopped(process):
+    """What a launcher says that has been interrupted; its rows would wait for longer than a minute."""
+    began = time.time()
+    done = ended(process, 130)
+    assert "the same command goes on" in error_line(done) and time.time() - began < 60
+    return done
+
+
+# ---- rows ----
+
+
+def test_what_is_a_row():
+    text = """#!/usr/bin/env bash
+# python dmg_offline.py --env-id a
+set -euo pipefail
+python dmg_offline.py --env-id b  --lam 0.25 1 # with spaces
+python dmg_xql.py --env-id 'c d' \\
+    --seed 1 2 \\
+    --nu 0.1
+python dmg_offline.py --exp-name e &> runs/e.txt &
+python dmg_offline.py --exp-name f 2>&1 | tee f.txt; echo
+    python dmg_offline.py --in a-loop
+python benchmark/report.py runs/*
+python -m pytest
+python dmg_nothing.py
+python
+pythonic dmg_offline.py
+echo python dmg_offline.py
+"""
+    Path("runner.sh").write_text(text)
+    assert launch.read_rows(Path("runner.sh")) == [
+        ["dmg_offline.py", "--env-id", "b", "--lam", "0.25", "1"],
+        ["dmg_xql.py", "--env-id", "c d", "--seed", "1", "2", "--nu", "0.1"],
+        ["dmg_offline.py", "--exp-name", "e"],
+        ["dmg_offline.py", "--exp-name", "f"],
+    ]
+
+
+ROW = re.compile(r"^ *python (?!benchmark)[\w-]", re.MULTILINE)
+RUNNERS = {path.name: path for path in sorted(ROOT.glob("benchmark/*.sh")) if ROW.search(path.read_text())}
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_every_row_of_a_runner_is_found_and_can_be_run(name):
+    """None is hidden in a loop, none has an unknown flag or data set, and each has a folder of its own."""
+    rows = launch.read_rows(RUNNERS[name])
+    assert len(rows) == len(ROW.findall(RUNNERS[name].read_text()))
+    for script, *options in rows:
+        module = import_module(Path(script).stem)
+        args = tyro.cli(module.Args, args=[*options, "--device", "cpu"])
+        module.check(args)
+        kind, *level = args.env_id.removesuffix("-v0").split("/")
+        is_local = kind == "local" and "-".join(level) in collect_local.NAMES
+        assert is_local or args.env_id in module.DATASETS
+    folders = {re.sub(r"[^\w.=-]+", "_", " ".join(row)) for row in rows}
+    assert len(folders) == len(set(map(tuple, rows))) and max(map(len, folders)) < 255
+
+
+def test_a_row_of_the_repository_is_run(pendulum):
+    Path("tiny.sh").write_text(f"python dmg_offline.py {shlex.join(map(str, TINY))}\n")
+    for outcome in ("start : ", "finished: "):
+        done = run("benchmark/launch", "tiny.sh", "--runs-dir", "results")
+        assert (
+            done.out.startswith(f"{outcome}dmg_offline.py --env-id {PENDULUM} --device cpu") and not done.err
+        )
+    (folder,) = Path("results/tiny").iterdir()
+    text = (folder / "output.txt").read_text()
+    assert text.count("return -") == 1 and str(folder) in text
+    (folder / "output.txt").unlink()
+    assert result(folder)["step"] == 40 and result(folder)["script"] == "dmg_offline"
+
+
+# ---- what is done with them ----
+
+
+def test_each_row_is_run_once_and_those_that_fail_are_named(start):
+    rows = ["--seed 1 2", "--fail", "--half", "--seed 1 2"]
+    done = start(rows, "--threads", 3, code=1)
+    starts = [f"start : fake.py {row}" for row in rows[:3]]
+    assert done.out.splitlines()[:3] == starts
+    ends = ["FAILED: fake.py --fail", "finished: fake.py --seed 1 2", "stopped: fake.py --half"]
+    assert sorted(done.out.splitlines()[3:]) == ends
+    fail, half = sorted(done.err.splitlines())
+    assert fail == f"error: failed: fake.py --fail (code 1, {folder_of('--fail')}/output.txt: error: no good)"
+    assert half.startswith("error: failed: fake.py --half (code 130, ")
+    assert output("--seed 1 2") == [f"given --seed 1 2 --runs-dir {folder_of('--seed 1 2')} 3 None"]
+
+    done = start(rows, code=1)
+    assert done.out.splitlines()[:3] == ["finished: fake.py --seed 1 2", starts[1], "go on : fake.py --half"]
+    assert sorted(done.out.splitlines()[3:]) == ["FAILED: fake.py --fail", "finished: fake.py --half"]
+    assert done.err == f"{fail}\n" and len(output("--seed 1 2")) == 1
+    assert output("--half")[1:] == [f"given --resume {folder_of('--half')}/env__fake__1 1 None"]
+
+    done = start(["--seed 1 2", "--half"])
+    assert done.out == "finished: fake.py --seed 1 2\nfinished: fake.py --half\n" and not done.err
+    assert len(output("--seed 1 2")) == 1 and len(output("--half")) == 2
+
+
+def test_a_diverged_run_has_finished(start):
+    start(["--half"], code=1)
+    path = folder_of("--half") / "env__fake__1/result.json"
+    run = json.loads(path.read_text())
+    run["members"][0]["diverged_at"] = 5
+    path.write_text(json.dumps(run))
+    assert start(["--half"]).out == "finished: fake.py --half\n"
+
+
+def test_a_dry_run_does_nothing(start):
+    assert (
+        start(["--seed 1", "--half"], "--dry-run").out == "start : fake.py --seed 1\nstart : fake.py --half\n"
+    )
+    assert not Path("runs").exists()
+    start(["--half"], code=1)
+    for options in ([], ["--cluster", "slurm"]):
+        assert start(["--half"], "--dry-run", *options).out == "go on : fake.py --half\n"
+    assert len(output("--half")) == 1
+
+
+@pytest.mark.parametrize("visible, names", [(None, "01"), ("3,5", "35")])
+def test_rows_are_spread_over_gpus(start, monkeypatch, visible, names):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    start(["--seed 1", "--seed 2", "--seed 3"])
+    seen = [output(f"--seed {seed}")[0][-1] for seed in (1, 2, 3)]
+    assert "".join(sorted(seen[:2])) == names and seen[2] in names
+
+
+# ---- what stops it ----
+
+
+def test_ctrl_c_stops_what_is_running_and_the_same_command_goes_on(start):
+    rows = ["--wait --seed 1", "--wait --seed 2", "--seed 3"]
+    process = start(rows, "--jobs", 2, how=fork)
+    wait_until(lambda: len(processes()) == 2)
+    os.kill(process.pid, signal.SIGINT)
+    assert stopped(process).err.count("\n") == 1
+    assert not any(map(is_alive, processes())) and not (folder_of(rows[2]) / "output.txt").exists()
+    done = start(rows)
+    assert done.out.count("go on : ") == 2 and done.out.count("finished: ") == 3 and not done.err
+
+
+def test_ctrl_c_while_a_row_is_being_started(start):
+    def interrupt():
+        def popen(*args, real=subprocess.Popen, **options):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+            return real(*args, **options)
+
+        subprocess.Popen = popen
+
+    done = stopped(start(["--wait"], how=fork, before=interrupt))
+    assert done.out.endswith("stopped: fake.py --wait\n")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"step": 20}'])
+def test_a_damaged_result_is_one_line(start, content):
+    start(["--half"], code=1)
+    path = folder_of("--half") / "env__fake__1/result.json"
+    path.unlink() if content is None else path.write_text(content)
+    line = error_line(start(["--seed 1", "--half"], code=2))
+    assert str(folder_of("--half")) in line and "is damaged" in line and "remove that folder" in line
+    assert not folder_of("--seed 1").exists()
+    shutil.rmtree(folder_of("--half"))
+    assert start(["--seed 1"]).out.endswith("finished: fake.py --seed 1\n")
+
+
+BAD_RUNNERS = {
+    "nothing that runs": (b"echo\npython -m pytest\n", "has no rows"),
+    "an open quote": (b"python dmg_offline.py 'a\n", "No closing quotation"),
+    "no text": (b"\xff\xfe", "no shell script"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RUNNERS)
+def test_bad_runners(name):
+    content, words = BAD_RUNNERS[name]
+    Path("rows.sh").write_bytes(content)
+    assert words in refused("benchmark/launch", "rows.sh")
+
+
+def test_other_refusals(start, monkeypatch):
+    assert "there is no runner nowhere.sh" in refused("benchmark/launch", "nowhere.sh")
+    for flag, number in (("--jobs", -1), ("--threads", 0)):
+        assert flag in start(["--seed 1"], flag, number, how=refused)
+    Path("file").touch()
+    assert "cannot make" in start(["--seed 1"], "--runs-dir", "file", how=refused)
+    monkeypatch.setenv("PATH", os.getcwd())  # without Slurm
+    assert "srun" in start(["--seed 1"], "--cluster", "slurm", how=refused)
+    Path("srun").touch(mode=0o755)
+    options = ["--cluster", "slurm", "--options", "slurm_partition=gpu", "gpus=1"]
+    assert "gpus" in start(["--seed 1"], *options, how=refused)
+
+
+# ---- Slurm ----
+
+
+class Executor:
+    """Stands in for submitit's: a job runs when its result is asked for."""
+
+    def __init__(self, folder, cluster):
+        assert (folder, cluster) == (Path("runs/rows/submitit").resolve(), "slurm")
+
+    def update_parameters(self, **settings):
+        Path("settings.json").write_text(json.dumps(settings))
+
+    def submit(self, function, command, *args):
+        if "--refused" in command:
+            raise RuntimeError("\nsbatch: error: invalid partition\nand more")
+        return self.Job(function, command, *args)
+
+    class Job:
+        def __init__(self, function, *args):
+            self.function, self.args, self.looks = function, args, 0
+
+        def done(self):
+            self.looks += 1
+            return self.looks > 1
+
+        def result(self):
+            if "--lost" in self.args[0]:
+                raise RuntimeError("Job 7 has no output\nand more")
+            if "--nameless" in self.args[0]:
+                raise TimeoutError
+            return self.function(*self.args)
+
+
+def test_rows_are_jobs_of_slurm(start, monkeypatch):
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    rows = ["--seed 1", "--fail", "--half", "--lost", "--nameless", "--refused"]
+    options = (
+        "--cluster slurm --threads 2 --options slurm_partition=gpu gpus_per_node=1 timeout_min=60".split()
+    )
+    done = start(rows, *options, code=1)
+    settings = {"cpus_per_task": 2, "timeout_min": 60, "slurm_partition": "gpu", "gpus_per_node": 1}
+    assert json.loads(Path("settings.json").read_text()) == settings
+    assert output("--seed 1") == [f"given --seed 1 --runs-dir {folder_of('--seed 1')} 2 None"]
+    ends = "finished: |FAILED: |stopped: |FAILED: |FAILED: |FAILED: ".split("|")
+    assert sorted(done.out.splitlines()[6:]) == sorted(f"{end}fake.py {row}" for end, row in zip(ends, rows))
+    codes = ["1", "130", "Job 7 has no output", "TimeoutError()", "sbatch: error: invalid partition"]
+    errors = [f"error: failed: fake.py {row} (code {code}, " for row, code in zip(rows[1:], codes)]
+    assert all(map(str.startswith, sorted(done.err.splitlines()), sorted(errors)))
+    done = start(["--seed 1", "--half"], "--cluster", "slurm")
+    assert done.out.count("finished: ") == 2 and "go on : fake.py --half" in done.out
+    assert json.loads(Path("settings.json").read_text()) == {"cpus_per_task": 1, "timeout_min": 1440}
+
+
+# Slurm's programs on one machine; a job's id is that of its process group
+SLURM = {
+    "sbatch": """setsid bash -c 'export SLURM_JOB_ID=$$; exec bash "$0"' "$1" &> job.txt &
+echo "Submitted batch job $!" """,
+    "srun": """shift 5; exec "$@" """,  # --unbuffered --output FILE --error FILE
+    "sacct": """echo "JobID|State|NodeList"; while [ $# -gt 0 ]; do
+if [ "$1" = -j ]; then kill -0 "$2" && echo "$2|RUNNING|here" || echo "$2|COMPLETED|here"; fi; shift; done""",
+    "scancel": """kill -KILL -- "-$1" """,
+}
+
+
+def test_ctrl_c_cancels_jobs_and_the_same_command_goes_on(start, monkeypatch, tmp_path):
+    """With all of submitit."""
+    (tmp_path / "bin").mkdir()
+    for name, script in SLURM.items():
+        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    options = ["--cluster", "slurm", "--options", "slurm_partition=gpu"]
+    process = start(["--wait"], *options, how=fork)
+    wait_until(processes)
+    os.kill(process.pid, signal.SIGINT)
+    assert "stopped: fake.py --wait" in stopped(process).out
+    wait_until(lambda: not any(map(is_alive, processes())))
+    (script,) = Path("runs/rows/submitit").glob("[0-9]*.sh")
+    settings = ["--partition=gpu", "--time=1440", "--cpus-per-task=1"]
+    assert all(f"#SBATCH {setting}" in script.read_text() for setting in settings)
+    done = start(["--wait"], *options)
+    assert done.out == "go on : fake.py --wait\nfinished: fake.py --wait\n" and not done.err
+    assert output("--wait")[1:] == [f"given --resume {folder_of('--wait')}/env__fake__1 1 None"]

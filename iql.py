@@ -1,0 +1,762 @@
+"""Implicit Q-Learning (IQL), the method that DMG starts from: offline reinforcement learning, then online.
+
+Paper: Kostrikov, Nair and Levine, ICLR 2022, https://arxiv.org/abs/2110.06169
+Authors' code: https://github.com/ikostrikov/implicit_q_learning
+
+For transitions (s, a, r, s') of the dataset, with the advantage A = min Q'(s, a) - V(s):
+
+    V       minimises        E[ |expectile - 1(A < 0)| A^2 ]           Eq. (5)
+    Q       is regressed on  r + gamma (1 - termination) V(s')         Eq. (6)
+    policy  minimises        E[ -w log pi(a|s) ]                       Eq. (7)
+
+where w = min(exp(inverse_temperature A), max_weight). Q' is a target network (Polyak average); min is over
+the critics. Only recorded actions enter these: the value of any other action is never asked for. The policy
+is a diagonal Gaussian. Its mean is a network that ends in tanh, and is what an evaluation plays; its standard
+deviation is learned, the same in all states. Where paper and authors' code differ, the code is followed.
+
+Online each update follows a step in the environment, with an action sampled from the policy and clipped to
+[-1, 1]; the data stay in the buffer. The actor's learning rate falls along a cosine to 0 in a run that is
+offline alone, and is constant in both phases of a run that goes online.
+
+    python iql.py --env-id hopper-medium --seed 1 2 3                  # three runs (members) trained as one
+    python iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
+
+dmg_offline.py with `--lam 0 --q-weight 0 --nu 1 --max-weight 100` has IQL's objectives too; what differs:
+
+    here, as IQL's authors have it                      there
+    log-likelihood of a Gaussian, its std learned       squared error of a deterministic policy
+    orthogonal initialisation, gain sqrt(2), bias 0     PyTorch's default
+    policy and target of Q change in every update       in every second update
+    locomotion: rewards scaled, observations raw        rewards raw, observations standardised
+    data's actions at least 1e-5 within their bounds    as they are
+    online: the policy's samples                        dmg_finetune.py: the policy's action plus noise
+    actor's rate constant in a run that goes online     cosine offline, then constant
+
+To read it: update() is the algorithm, main() the training loop, and what lies between them is plumbing.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import math
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import gymnasium as gym
+import minari
+import numpy as np
+import torch
+import tyro
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+@dataclass
+class Args:
+    """Defaults are the authors' for locomotion; presets() has what differs for other tasks."""
+
+    exp_name: str = Path(__file__).stem  # name of the experiment
+    env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
+    seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one
+    runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
+    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
+    cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
+    tf32: bool = False  # on a GPU, multiply matrices in TF32: faster, with a mantissa of 10 bits
+    log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
+    eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
+    eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
+
+    online_steps: int = 0  # steps of a member's environment, each followed by an update; 0: offline alone
+    online_gamma: float = 0.0  # discount online; 0: as offline
+
+    offline_steps: int = 1_000_000  # number of offline updates
+    batch_size: int = 256  # transitions in an update of a member
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    critics: int = 2  # number of Q networks, of which the minimum is used
+    learning_rate: float = 3e-4  # of Adam, for all networks; without online steps the actor's goes to 0
+    normalize_observations: bool = False  # standardise with the data's mean and std + 1e-3
+    normalize_rewards: bool = True  # scale them so that the returns of the data's episodes span 1000
+    step_cost: float = 0.0  # subtracted from every reward in training; 1 in mazes: -1 a step, 0 at the goal
+    gamma: float = 0.99  # discount
+    tau: float = 0.005  # Polyak rate of the target networks (not the expectile)
+
+    inverse_temperature: float = 3.0  # how steeply a data action's weight grows with its advantage
+    max_weight: float = 100.0  # cap on that weight
+    expectile: float = 0.7  # of the in-sample value; 0.5 is the mean, 1 the maximum
+
+
+class Linear(nn.Module):
+    """nn.Linear for N networks side by side: (N, B, inputs) -> (N, B, outputs), one batched product.
+
+    Initialised with orthogonal weights of gain sqrt(2), network i from generators[i], and with biases 0.
+    """
+
+    def __init__(self, generators, inputs, outputs):
+        super().__init__()
+        weights = torch.empty(len(generators), inputs, outputs)
+        for weight, generator in zip(weights, generators):
+            nn.init.orthogonal_(weight, math.sqrt(2), generator)
+        self.weight = nn.Parameter(weights)
+        self.bias = nn.Parameter(torch.zeros(len(generators), 1, outputs))
+
+    def forward(self, x):
+        if self.weight.shape[-1] == 1:  # faster on a CPU than a product with one column
+            return (x * self.weight.mT).sum(-1, keepdim=True) + self.bias
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def mlp(generators, inputs, hidden, outputs):
+    """The layers of a ReLU network for each of N generators: (N, B, inputs) -> (N, B, outputs)."""
+    layers = []
+    for width in hidden:
+        layers += [Linear(generators, inputs, width), nn.ReLU(inplace=True)]
+        inputs = width
+    return [*layers, Linear(generators, inputs, outputs)]
+
+
+class Critic(nn.Module):
+    """Several Q(s, a): observations (M, B, n) and actions (M, B, m) -> (critics, M, B)."""
+
+    def __init__(self, generators, inputs, hidden, critics):
+        super().__init__()
+        self.critics = critics
+        copies = generators * critics  # all members of the first critic, then of the second, ...
+        self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
+
+    def forward(self, observations, actions):
+        x = torch.cat([observations, actions], -1)
+        return self.net(x.repeat(self.critics, 1, 1)).view(self.critics, *x.shape[:-1])
+
+
+LOG_STD_RANGE = (-5.0, 2.0)  # to which the log of the policy's standard deviation is clipped
+
+
+class Agent(nn.Module):
+    """The networks of M members, one for each seed, and the normaliser (n,).
+
+    For observations (M, B, n) actor gives the policy's means (M, B, m) in [-1, 1] and vf values (M, B).
+    log_std (M, 1, m) is the log of the policy's standard deviation, not yet clipped.
+    """
+
+    def __init__(self, seeds, mean, std, action_dim, args):
+        super().__init__()
+        generators, n = [torch.Generator().manual_seed(seed) for seed in seeds], len(mean)
+        self.actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
+        self.log_std = nn.Parameter(torch.zeros(len(seeds), 1, action_dim))
+        self.qf = Critic(generators, n + action_dim, args.hidden, args.critics)
+        self.vf = nn.Sequential(*mlp(generators, n, args.hidden, 1), nn.Flatten(-2))  # drops the trailing 1
+        self.qf_target = deepcopy(self.qf).requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+
+def log_likelihood(actions, means, log_std):
+    """log pi(a|s) of a diagonal Gaussian: actions and means (M, B, m), log_std (M, 1, m) -> (M, B)."""
+    z = (actions - means) / log_std.exp()
+    return (-0.5 * z**2 - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def value_loss(advantage, args):
+    """Expectile regression, Eq. (5): A = min Q'(s, a) - V(s), (M, B) -> loss (M,)."""
+    weight = torch.where(advantage > 0, args.expectile, 1 - args.expectile)
+    return (weight * advantage**2).mean(-1)
+
+
+def update(agent, optimizers, batch, args):
+    """One update of all members; returns their losses, (M,) each.
+
+    batch: observations (M, B, n), actions (M, B, m) in [-1, 1], rewards (M, B), next observations (M, B, n),
+    and terminations (M, B). Losses are means over the batch, summed over members: every member's gradient is
+    its own, and a NaN stays with its member. There may be no member axis: plain networks V(s) -> (B,), mean
+    of pi(s) -> (B, m), Q(s, a) -> (2, B), and a log_std (m,) in the actor's optimizer, train as they are.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
+    """
+    observations, actions, rewards, next_observations, terminations = batch
+
+    # --- V, the in-sample value, Eq. (5) ---
+    with torch.no_grad():
+        q_data = agent.qf_target(observations, actions).amin(0)
+    advantage = q_data - agent.vf(observations)
+    shapes = [x.shape for x in (q_data, advantage, rewards, terminations)]
+    assert shapes == 4 * [actions.shape[:-1]], f"min Q, A, rewards and terminations are (M, B), not {shapes}"
+    vf_loss = value_loss(advantage, args)
+    optimizers["vf"].zero_grad()
+    vf_loss.sum().backward()
+    optimizers["vf"].step()
+
+    # --- Policy, advantage-weighted regression, Eq. (7); V is the one just updated ---
+    with torch.no_grad():
+        advantage = q_data - agent.vf(observations)
+        weight = (args.inverse_temperature * advantage).exp().clamp(max=args.max_weight)
+    means = agent.actor(observations)
+    log_std = agent.log_std.clamp(*LOG_STD_RANGE).expand_as(means)
+    actor_loss = -(weight * log_likelihood(actions, means, log_std)).mean(-1)
+    optimizers["actor"].zero_grad()
+    actor_loss.sum().backward()
+    optimizers["actor"].step()
+
+    # --- Q, Eq. (6), with the same V; and its target network ---
+    with torch.no_grad():
+        target = rewards + args.gamma * (1 - terminations) * agent.vf(next_observations)
+    qf_loss = (agent.qf(observations, actions) - target).square().mean(-1).sum(0)
+    optimizers["qf"].zero_grad()
+    qf_loss.sum().backward()
+    optimizers["qf"].step()
+    with torch.no_grad():
+        torch._foreach_lerp_([*agent.qf_target.parameters()], [*agent.qf.parameters()], args.tau)
+
+    losses = {"vf_loss": vf_loss, "qf_loss": qf_loss, "q_values": q_data.mean(-1), "actor_loss": actor_loss}
+    losses |= {"weight": weight.mean(-1), "log_std": log_std.mean((-2, -1))}
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def make_batch(rows, widths, agent):
+    """What update takes, from rows (M, B, columns) of load_transitions, with standardised observations."""
+    observations, actions, rewards, next_observations, terminations = rows.split(widths, -1)
+    observations = (observations - agent.mean) / agent.std
+    next_observations = (next_observations - agent.mean) / agent.std
+    return observations, actions, rewards.squeeze(-1), next_observations, terminations.squeeze(-1)
+
+
+def make_optimizers(agent, args):
+    """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would freeze a number."""
+    optimizers, is_cuda = {}, args.device.startswith("cuda")
+    for name in ("vf", "qf", "actor"):
+        learning_rate = torch.tensor(args.learning_rate, device=args.device)
+        parameters = [*getattr(agent, name).parameters()]
+        if name == "actor":
+            parameters.append(agent.log_std)
+        optimizers[name] = torch.optim.Adam(parameters, learning_rate, fused=True, capturable=is_cuda)
+    return optimizers
+
+
+def draw(generators, updates, transitions, args):
+    """Indices (updates, M, B), each member's from its own generator."""
+    shape, device = (updates, args.batch_size), generators[0].device
+    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    return torch.stack(indices, 1)
+
+
+def graphed(function):
+    """Capture function(flag, *tensors) as a CUDA graph for each flag, and from then on replay it.
+
+    The networks are so small that launching some 300 kernels takes longer than running them. A replay
+    launches all at once, with the new tensors copied to where the capture found the old ones.
+    """
+    calls, captured = {True: 0, False: 0}, {}
+
+    def call(flag, *tensors):
+        calls[flag] += 1
+        if calls[flag] <= 2:  # Adam's state and the libraries must be set up before a capture
+            return function(flag, *tensors)
+        if flag not in captured:
+            graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                outputs = function(flag, *inputs)  # captured, not run
+            captured[flag] = graph, inputs, outputs
+        graph, inputs, outputs = captured[flag]
+        torch._foreach_copy_(inputs, tensors)
+        graph.replay()
+        return outputs
+
+    return call
+
+
+# Short names of datasets. D4RL's own data end in -v2 (benchmark/import_d4rl.py); Minari's are other tasks.
+LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
+LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay", "simple")
+MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+DATASETS = {f"{env}-{level}": f"mujoco/{env}/{level}-v0" for env in LOCOMOTION for level in LEVELS}
+DATASETS |= {f"{env}-{level}-v2": f"d4rl/{env}/{level}-v2" for env in LOCOMOTION[:3] for level in LEVELS[:-1]}
+DATASETS |= {f"antmaze-{maze}": f"D4RL/antmaze/{maze}-v1" for maze in MAZES}
+DATASETS |= {f"antmaze-{maze}-v2": f"d4rl/antmaze/{maze}-v2" for maze in MAZES}
+DATASETS |= {f"pointmaze-{maze}": f"local/pointmaze/{maze}-v0" for maze in ("umaze", "medium")}
+# Returns that score 0 and 100, those of D4RL's random and expert policies; other datasets bring their own
+REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
+REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
+REFERENCE_RETURNS |= dict.fromkeys(("antmaze", "pointmaze", "d4rlantmaze"), (0.0, 1.0))
+# D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
+MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
+
+
+def fail(message, code=2):
+    """End the program with one line that says what is wrong and what to do."""
+    tqdm.write("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def explained(message):
+    """End the program with message if anything in here goes wrong: libraries raise errors of many classes."""
+    try:
+        yield
+    except Exception as error:
+        fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
+
+
+def require(holds, message):
+    """End the program with message unless the condition holds."""
+    if not holds:
+        fail(message)
+
+
+def task_of(dataset):
+    """The name of the environment without its maze and version, such as hopper or antmaze."""
+    return re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
+
+
+def presets(dataset):
+    """What differs from the defaults of Args for the dataset's task."""
+    task = task_of(dataset)
+    maze = dict(normalize_rewards=False, step_cost=1.0, inverse_temperature=10.0, expectile=0.9)
+    if task in ("antmaze", "d4rlantmaze"):
+        online_gamma = 0.995 if "large" in dataset.id.lower() else 0.0  # as DMG's paper has it for IQL
+        return maze | dict(eval_interval=50_000, eval_episodes=100, online_gamma=online_gamma)
+    if task == "pointmaze":  # ours, for a quick look on a CPU
+        return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
+    return {} if task in ("hopper", "halfcheetah", "walker2d") else dict(normalize_rewards=False)
+
+
+def check(args):
+    """Refuse arguments that no member could train with."""
+    for name, value in asdict(args).items():
+        numbers = [x for x in np.ravel(value).tolist() if not isinstance(x, str)]
+        is_fine = all(0 <= x < 2**63 for x in numbers)
+        require(is_fine, f"--{name.replace('_', '-')} {value}: must be finite and not negative")
+    is_fine = len(set(args.seed)) == len(args.seed) > 0
+    require(is_fine, "--seed: must be one or more numbers, all different")
+    steps = (args.offline_steps, args.eval_interval, args.log_interval)
+    sizes = (args.batch_size, args.critics, *args.hidden)
+    require(min(*steps, *sizes) >= 1, "--offline-steps, intervals and sizes must be 1 or more")
+    shares = (args.gamma, args.online_gamma, args.tau)
+    require(max(shares) <= 1, "--gamma, --online-gamma and --tau must be at most 1")
+    require(0 < args.expectile <= 1, "--expectile must be above 0 and at most 1")
+    require(args.batch_size * args.log_interval <= 1e8, "--batch-size times --log-interval is above 1e8")
+    require(re.fullmatch(r"[\w-][\w.-]*", args.exp_name), "--exp-name must be letters, digits, _, - and .")
+    require(args.runs_dir.strip(), "--runs-dir must be the name of a folder")
+    with explained(f"--device {args.device} cannot be used"):
+        torch.empty(0, device=args.device)
+
+
+def open_dataset(env_id):
+    """Find a dataset by its short name or Minari id: on this machine, or else on Minari's server."""
+    dataset_id = DATASETS.get(env_id, env_id)
+    near = ", ".join(get_close_matches(env_id.lower(), DATASETS, cutoff=0.4)) or "none"
+    require("/" in dataset_id, f"there is no dataset {env_id}; nearest: {near}; or give a Minari id")
+    with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
+        return minari.load_dataset(dataset_id)
+    kind, *name = dataset_id.removesuffix("-v0").split("/")
+    tool = {"local": f"collect_local.py {'-'.join(name)}", "d4rl": "import_d4rl.py FILE.hdf5"}.get(kind)
+    require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
+    print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
+    hint = f"; D4RL's own data are --env-id {env_id}-v2" if f"{env_id}-v2" in DATASETS else ""
+    with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`{hint}"):
+        return minari.load_dataset(dataset_id, download=True)
+
+
+class OneGoal(gym.Wrapper):
+    """A Gymnasium-Robotics maze as D4RL's task: one start, one goal, over with a reward of 1 at the goal."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        maze, robot = env.unwrapped.maze, getattr(env.unwrapped, "ant_env", None)
+        grid = np.array(maze.maze_map, dtype=str)
+        cells = [*np.argwhere(grid == "r"), *np.argwhere(grid == "g")]
+        self.start, self.goal_cell = cells if len(cells) == 2 else np.array(MAZE_CELLS[grid.shape])
+        self.goal = maze.cell_rowcol_to_xy(self.goal_cell)
+        # D4RL's noise at the start: 0.1 on every position; the ant's own reset adds it to x and y as well
+        env.unwrapped.position_noise_range = 0.0 if robot else 0.1 / maze.maze_size_scaling
+        if robot:
+            robot._reset_noise_scale = 0.1
+
+    def is_reached(self, xy):
+        """Whether positions (..., 2) lie within 0.5 m of the goal."""
+        return np.linalg.norm(xy - self.goal, axis=-1) <= 0.5
+
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(seed=seed, options={"reset_cell": self.start, "goal_cell": self.goal_cell})
+
+    def step(self, action):
+        observation, _, _, truncated, info = self.env.step(action)
+        is_reached = bool(self.is_reached(observation["achieved_goal"]))
+        return observation, float(is_reached), is_reached, truncated, info
+
+
+def make_env(dataset, **options):
+    """The dataset's environment, with flat observations and actions in [-1, 1]; options such as render_mode.
+
+    A maze is that of the data, not the one stored for evaluation, which may be another. Its goal is not
+    observed, and OneGoal ends its episodes.
+    """
+    if task_of(dataset) in ("antmaze", "pointmaze"):
+        env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
+        env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
+    else:
+        env = dataset.recover_environment(eval_env=True, **options)
+    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), np.float32(-1), np.float32(1))
+
+
+def flatten(observations):
+    """Concatenate a dictionary's entries by sorted key, as gymnasium.wrappers.FlattenObservation does."""
+    if isinstance(observations, dict):
+        return np.concatenate([flatten(observations[key]) for key in sorted(observations)], axis=-1)
+    return np.asarray(observations, np.float32)
+
+
+def load_transitions(dataset, is_reached, args):
+    """Cut episodes into transitions; those of a maze, which have goals of their own, for its one goal.
+
+    is_reached: whether positions (T, 2) lie at the maze's goal; None outside mazes. Returns float32 rows
+    (N, columns) of observation, action in [-1, 1], reward, next observation and termination; the widths of
+    these; and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
+    """
+    space, episodes, returns = dataset.action_space, [], []
+    is_box = isinstance(space, gym.spaces.Box) and space.is_bounded() and len(space.shape) == 1
+    require(is_box and space.shape != (0,), f"{dataset.id}: actions must be bounded vectors, not {space}")
+    middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
+        for episode in dataset.iterate_episodes():
+            observations, rewards, terminations = episode.observations, episode.rewards, episode.terminations
+            if is_reached:
+                terminations = is_reached(observations["achieved_goal"][1:])
+                rewards = terminations.astype(np.float32)
+                observations = {key: observations[key] for key in ("achieved_goal", "observation")}
+            # recordings may go on after a termination, where an evaluation ends
+            length = terminations.argmax() + 1 if terminations.any() else len(rewards)
+            returns.append(rewards[:length].sum())
+            observations = flatten(observations)
+            actions = (episode.actions.reshape(len(rewards), *space.shape) - middle) / half
+            rewards, terminations = rewards[:, None], terminations[:, None]
+            parts = observations[:-1], actions, rewards - args.step_cost, observations[1:], terminations
+            episodes.append(np.concatenate(parts, axis=1, dtype=np.float32))
+        rows, widths = np.concatenate(episodes), [part.shape[1] for part in parts]
+    _, actions, rewards, _, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+    require(np.isfinite(rows).all(), f"{dataset.id}: observations, actions and rewards must be finite")
+    require(np.abs(actions).max() <= 1 + 1e-4, f"{dataset.id}: actions must lie within {space}")
+    require(np.ptp(rewards) > 0, f"{dataset.id}: all rewards are equal, there is nothing to learn")
+    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations,")
+    print(f"rewards {rewards.min():.4g} to {rewards.max():.4g}; widths {widths}")
+    return rows, widths, np.array(returns)
+
+
+def preprocess(rows, widths, returns, args):
+    """Clip the actions and scale the rewards in rows of load_transitions; returns the rewards' factor."""
+    n, m = widths[:2]
+    actions, rewards = rows[:, n : n + m], rows[:, n + m]
+    np.clip(actions, -1 + 1e-5, 1 - 1e-5, out=actions)
+    reward_scale = 1.0
+    if args.normalize_rewards:
+        require(np.ptp(returns) > 0, "all episodes have the same return: use --no-normalize-rewards")
+        reward_scale = 1000 / float(np.ptp(returns))
+        print(f"rewards times {reward_scale:.4g}: the returns of the episodes span 1000")
+    rewards *= reward_scale
+    return reward_scale
+
+
+def start_worker(dataset):
+    """Give this process an environment to evaluate in, and let it end with the process that trains."""
+    global env
+    env, parent = make_env(dataset), multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def get_policy(agent, m):
+    """Member m's actor for play, in NumPy, which is faster than PyTorch on single observations."""
+    layers = [layer for layer in agent.actor if isinstance(layer, Linear)]
+    weights = [(layer.weight[m].numpy(force=True), layer.bias[m, 0].numpy(force=True)) for layer in layers]
+    return agent.mean.numpy(force=True), agent.std.numpy(force=True), weights
+
+
+def play(policy, seed):
+    """Play an episode in this process's environment; returns its undiscounted return."""
+    mean, std, (*hidden, (last_weight, last_bias)) = policy
+    observation, _ = env.reset(seed=int(seed))
+    episode_return, is_over = 0.0, False
+    while not is_over:
+        x = (observation.astype(np.float32) - mean) / std
+        for weight, bias in hidden:
+            x = np.maximum(x @ weight + bias, 0)
+        action = np.tanh(x @ last_weight + last_bias)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        episode_return += float(reward)
+        is_over = terminated or truncated
+    return episode_return
+
+
+def evaluate(agent, results, step, run_tasks, args):
+    """Undiscounted returns (M, eval_episodes), NaN where a member has diverged; each step has its seeds."""
+    n, returns = args.eval_episodes, np.full((len(results), args.eval_episodes), np.nan)
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    policies = [get_policy(agent, m) for m in alive for _ in range(n)]
+    seeds = [np.random.SeedSequence((results[m]["seed"], step)).generate_state(n) for m in alive]
+    with explained("evaluation failed: go on with --resume and the run's folder"):
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is not for processes that start here
+        episodes = run_tasks(play, policies, np.ravel(seeds))
+        signal.signal(signal.SIGINT, handler)
+        returns[alive] = np.reshape(list(episodes), (len(alive), n))
+    return returns
+
+
+def write(path, content):
+    """Write bytes under another name, then rename: a kill or a full disk leaves the old file as it was."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def start_run(args, dataset, data_crc32, members):
+    """Make the run's folder; returns it and what its result.json begins with."""
+    env_id = re.sub(r"[^\w.-]", "-", args.env_id)
+    run_dir = Path(args.runs_dir) / f"{env_id}__{args.exp_name}__{time.time_ns() // 10**6}"
+    with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
+        run_dir.mkdir(parents=True)
+    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
+    git = subprocess.run(command, capture_output=True, text=True)
+    run = {"script": Path(__file__).stem, "env_id": args.env_id, "dataset_id": dataset.id}
+    run |= {"data_crc32": data_crc32, "git_commit": git.stdout.strip(), "args": asdict(args)}
+    run |= {"versions": {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}}
+    run |= {"step": 0, "updates_per_second": None, "members": []}
+    for seed in members:
+        member = {"name": f"seed{seed}", "seed": seed, "diverged_at": None, "evaluations": []}
+        run["members"].append(member)
+    return run_dir, run
+
+
+def save(run_dir, run, agent, optimizers, generators, online_rows):
+    """Write result.json, then the checkpoint: all that the next update depends on."""
+    state = {"run": run, "agent": agent.state_dict(), "online_rows": online_rows.clone()}
+    state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
+    state["generators"] = [generator.get_state() for generator in generators]
+    torch.save(state, buffer := io.BytesIO())
+    write(run_dir / "result.json", json.dumps(run, indent=1).encode())
+    write(run_dir / "checkpoint.pt", buffer.getvalue())
+
+
+def load_checkpoint(run_dir, script, device):
+    """Read the checkpoint of one of script's runs, intact; nothing in it is executed."""
+    path = Path(run_dir) / "checkpoint.pt"
+    require(path.is_file(), f"there is no {path}: give the folder of a run")
+    with explained(f"{path} is damaged"):
+        is_intact = zipfile.ZipFile(path).testzip() is None
+        state = torch.load(path, map_location=device, weights_only=True) if is_intact else None
+        made_by = state["run"]["script"]
+    require(made_by == script, f"{path} is not of {script}.py, but of {made_by}.py")
+    return state
+
+
+def parse_args():
+    """Parse the command line twice (--env-id or --resume picks the defaults): args, dataset, checkpoint."""
+    args, state, saved = tyro.cli(Args, description=__doc__), None, {}
+    if args.resume:
+        state = load_checkpoint(args.resume, Path(__file__).stem, args.device)
+        saved = state["run"]["args"] | {"resume": args.resume, "device": args.device}
+        is_same = saved.keys() == asdict(args).keys()
+        require(is_same, f"{args.resume} is of another version of {Path(__file__).name}")
+    dataset = open_dataset(saved.get("env_id", args.env_id))
+    args = tyro.cli(Args, default=replace(Args(), **(presets(dataset) | saved)), description=__doc__)
+    changed = [name for name, value in saved.items() if getattr(args, name) != value]
+    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
+    check(args)
+    return args, dataset, state
+
+
+@torch.no_grad()
+def explore(agent, observations, generators):
+    """Actions (M, m) for observations (M, n): samples of the policy, clipped to [-1, 1]."""
+    device = generators[0].device
+    inputs = (torch.from_numpy(observations).to(device) - agent.mean) / agent.std
+    means = agent.actor(inputs.unsqueeze(1)).squeeze(1)
+    std = agent.log_std.squeeze(1).clamp(*LOG_STD_RANGE).exp()
+    noise = [torch.randn(means.shape[1:], generator=g, device=device) for g in generators]
+    actions = (means + std * torch.stack(noise)).clamp(-1, 1)
+    return actions.nan_to_num().cpu().numpy()  # a diverged member stands still
+
+
+def main():
+    args, dataset, state = parse_args()
+    members = args.seed
+    torch.set_float32_matmul_precision("high" if args.tf32 else "highest")
+    is_cuda = args.device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
+
+    # --- Environments and data: shared rows, then those that each member adds online ---
+    global env  # in which play evaluates, here or in every evaluation process
+    with explained(f"cannot make the environment of {dataset.id}"):
+        env = make_env(dataset)
+        is_reached = env.get_wrapper_attr("is_reached") if env.has_wrapper_attr("is_reached") else None
+        if args.online_steps:
+            acting = [gym.wrappers.RecordEpisodeStatistics(make_env(dataset)) for _ in members]
+    rows, widths, returns = load_transitions(dataset, is_reached, args)
+    shapes = [*env.observation_space.shape, *env.action_space.shape]
+    require(shapes == widths[:2], f"{dataset.id}: widths {widths[:2]} are not the environment's, {shapes}")
+    bounds, own = dataset.action_space, env.unwrapped.action_space
+    is_same = np.allclose([bounds.low, bounds.high], [own.low, own.high])
+    require(is_same, f"{dataset.id}: actions in {bounds}, but the environment's are in {own}")
+    reward_scale = preprocess(rows, widths, returns, args)
+    mean, std, observations = np.zeros(widths[0]), np.ones(widths[0]), rows[:, : widths[0]]
+    if args.normalize_observations:
+        mean = observations.mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
+        std = observations.std(0, dtype=np.float64) + 1e-3
+    data_crc32, n_shared = zlib.crc32(rows), len(rows)
+    with explained(f"no memory for {args.online_steps:,} online steps of {len(members)} member(s)"):
+        buffer = torch.empty(n_shared + len(members) * args.online_steps, sum(widths), device=args.device)
+    buffer[:n_shared] = torch.from_numpy(rows)
+    del rows, observations  # the buffer has them
+    online_rows = buffer[n_shared:].view(len(members), args.online_steps, sum(widths))
+    own_rows = args.online_steps * torch.arange(len(members), device=args.device).unsqueeze(1)
+    stored = [dataset.storage.metadata.get(key, math.nan) for key in ("ref_min_score", "ref_max_score")]
+    low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
+    with explained(f"{dataset.id}: its reference scores must be two different numbers"):
+        print(f"normalized score of the data: {100 * (float(returns.mean()) - low) / (high - low):.1f}")
+
+    # --- Agent and run, new or as the checkpoint left them ---
+    agent = Agent(members, mean, std, widths[1], args).to(args.device)
+    optimizers = make_optimizers(agent, args)
+    generators = [torch.Generator(args.device).manual_seed(seed) for seed in members]
+    if state:
+        run_dir, run = Path(args.resume), state["run"]
+        require(run["data_crc32"] == data_crc32, f"{dataset.id} has changed since the checkpoint")
+        with explained(f"the checkpoint in {run_dir} does not fit the networks"):
+            agent.load_state_dict(state["agent"])
+            for name, optimizer in optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            for generator, generator_state in zip(generators, state["generators"]):
+                generator.set_state(generator_state.cpu())
+            online_rows[:, : state["online_rows"].shape[1]] = state["online_rows"]
+    else:
+        run_dir, run = start_run(args, dataset, data_crc32, members)
+    lock = open(run_dir / "lock", "w")
+    with explained(f"{run_dir} is being trained by another process"):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
+    results, step = run["members"], run["step"]
+    writers = [SummaryWriter(str(run_dir / result["name"]), purge_step=step + 1) for result in results]
+    for writer in writers:
+        lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
+        writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
+    run_tasks, processes = map, min(torch.get_num_threads(), 16)  # of evaluation; OMP_NUM_THREADS sets them
+    if args.eval_episodes and processes > 1:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy in each of them
+        spawn = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+        run_tasks = ProcessPoolExecutor(processes, spawn, start_worker, (dataset,)).map
+
+    # --- One update, as a CUDA graph on a GPU; offline and online differ in the discount ---
+    online_args = replace(args, gamma=args.online_gamma or args.gamma)
+
+    def train_step(is_online, indices):
+        indices = torch.where(indices < n_shared, indices, indices + own_rows)
+        batch = make_batch(buffer[indices], widths, agent)
+        return update(agent, optimizers, batch, online_args if is_online else args)
+
+    if is_cuda and args.cuda_graph:
+        train_step = graphed(train_step)
+
+    # --- One step of every member in its environment ---
+    def interact(observations, t):
+        actions = explore(agent, observations, generators)
+        next_observations, new_rows = observations.copy(), np.empty((len(members), sum(widths)), np.float32)
+        for m, member_env in enumerate(acting):
+            next_observation, reward, terminated, truncated, info = member_env.step(actions[m])
+            reward = reward_scale * (reward - args.step_cost)
+            parts = observations[m], actions[m], [reward], next_observation, [terminated]
+            new_rows[m] = np.concatenate(parts)
+            if terminated or truncated:  # only a termination ends the values, a truncation bootstraps
+                writers[m].add_scalar("charts/episodic_return", info["episode"]["r"], step)
+                next_observation, _ = member_env.reset()
+            next_observations[m] = next_observation
+        online_rows[:, t - 1] = torch.from_numpy(new_rows)
+        return next_observations
+
+    # --- One evaluation and checkpoint ---
+    total = args.offline_steps + args.online_steps
+    bar, losses = tqdm(total=total, initial=step, unit=" steps", smoothing=0.05), {}
+
+    def evaluate_and_save():
+        returns = evaluate(agent, results, step, run_tasks, args)
+        for m, (writer, result) in enumerate(zip(writers, results)):
+            mean = returns[m].mean() if args.eval_episodes else math.nan
+            score = 100 * (mean - low) / (high - low)
+            evaluation = {"episodic_return": float(mean), "normalized_score": float(score)}
+            for name, value in evaluation.items():
+                writer.add_scalar(f"eval/{name}", value, step)
+            evaluation["q_mean"] = losses["q_values"][m].item() if losses else math.nan
+            result["evaluations"].append({"step": step, "returns": returns[m].tolist()} | evaluation)
+        scores = [result["evaluations"][-1]["normalized_score"] for result in results]
+        bar.set_postfix_str("score " + " ".join(f"{score:.1f}" for score in scores))
+        save(run_dir, run, agent, optimizers, generators, online_rows[:, : max(step - args.offline_steps, 0)])
+
+    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
+    print(f"{len(members)} member(s) on {args.device}: {run_dir}", flush=True)
+    actor_lr = optimizers["actor"].param_groups[0]["lr"]  # the tensor itself: filling it sets the rate
+    first_step, seconds = step, 0.0
+    observations = None  # of the acting environments; new episodes begin after every checkpoint
+    if not state:
+        evaluate_and_save()  # what could go wrong there goes wrong before the training
+    while step < total and not all(result["diverged_at"] for result in results):
+        began = time.perf_counter()
+        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
+        if step < args.offline_steps:
+            n = min(*ends, args.offline_steps) - step
+            indices = draw(generators, n, n_shared, args)
+            for i in range(n):
+                if not args.online_steps:  # cosine to 0, from the full rate at the first update
+                    progress = step / args.offline_steps
+                    actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
+                step += 1
+                losses |= train_step(False, indices[i])
+        else:
+            n = min(*ends, total) - step
+            if observations is None:
+                seeds = [np.random.SeedSequence((seed, step, 1)).generate_state(1) for seed in members]
+                resets = [member_env.reset(seed=int(seed[0])) for member_env, seed in zip(acting, seeds)]
+                observations = np.array([observation for observation, _ in resets], np.float32)
+            for t in range(step + 1 - args.offline_steps, step + 1 - args.offline_steps + n):
+                step += 1
+                observations = interact(observations, t)
+                indices = draw(generators, 1, n_shared + t, args)
+                losses |= train_step(True, indices[0])
+        scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
+        seconds += time.perf_counter() - began
+        run |= {"step": step, "updates_per_second": (step - first_step) / seconds}
+        bar.update(n)
+        for m, (writer, result) in enumerate(zip(writers, results)):
+            writer.add_scalar("charts/SPS", run["updates_per_second"], step)
+            for name, values in scalars.items():
+                writer.add_scalar(name, values[m], step)
+                if not math.isfinite(values[m]) and not result["diverged_at"]:
+                    result["diverged_at"] = step
+                    tqdm.write(f"{result['name']} has diverged by step {step}: {name} is {values[m]}")
+        has_ended = step in (args.offline_steps, total) or all(result["diverged_at"] for result in results)
+        if step % args.eval_interval == 0 or has_ended:
+            evaluate_and_save()
+            observations = None
+    bar.close()
+    for writer, result in zip(writers, results):
+        writer.close()
+        last = result["evaluations"][-1]
+        print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        fail("interrupted; go on from the last checkpoint with --resume and the run's folder", code=130)
+    except OSError as error:
+        fail(f"{error}; what was written is intact, go on with --resume and the run's folder")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-SCRIPTS = sorted(ROOT.glob("dmg_*.py"))
+SCRIPTS = sorted(ROOT.glob("*.py"))
 PACKAGES = {"gymnasium", "minari", "numpy", "torch", "tyro", "tqdm"}
 each_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 
@@ -44,7 +44,7 @@ def test_the_algorithm_comes_first_and_lines_are_short(path):
     lines = path.read_text().splitlines()
     assert max(map(len, lines)) <= 110
     names = [node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")]
-    assert names.index("update") == names.index("value_loss") + 1 <= 7 and names[-1] == "main"
+    assert names.index("update") < names.index("make_batch") < names.index("fail") and names[-1] == "main"
     if path.stem == "dmg_offline":
         assert lines.index("def value_loss(advantage, args):") < 210
 
@@ -53,8 +53,8 @@ def test_the_algorithm_comes_first_and_lines_are_short(path):
 def test_the_readme_explains_every_metric(path):
     readme, source = (ROOT / "README.md").read_text(), path.read_text()
     update = ast.unparse(next(node for node in nodes(path, ast.FunctionDef) if node.name == "update"))
-    losses = re.findall(r"'(\w+)': \w+", update)
-    assert set(losses) == {"vf_loss", "qf_loss", "q_values", "actor_loss", "weight"}
+    losses = re.findall(r"'(\w+)': \w+", update) + re.findall(r"losses\['(\w+)'\] =", update)
+    assert {"qf_loss", "q_values", "actor_loss"} <= set(losses)
     tags = {f"losses/{name}" for name in losses} | set(re.findall(r'"(charts/\w+)"', source))
     for tag in tags | {"charts/SPS", "eval/episodic_return", "eval/normalized_score"}:
         assert f"`{tag}`" in readme, tag

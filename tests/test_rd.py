@@ -1,0 +1,544 @@
+"""RD on TD3+BC and TD3-N: updates against their formulas, the penalty's kernel, the stages, runs."""
+
+import math
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import (
+    TINY,
+    assert_equal,
+    checkpoint,
+    die_at,
+    ended,
+    fork,
+    refused,
+    result,
+    returns,
+    run,
+    run_dir,
+)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+import dmg_offline as dmg
+import rd_td3 as rd
+
+OBS, ACT, BATCH = 5, 3, 16
+TD3_N = dict(critics=10, kappa=2.5, bc_weight=0.0, hidden=(16, 16, 16))
+BASE, RD = ("actor", "qf", "actor_target", "qf_target"), ("clone", "ood_actor")
+MEMBERS = [(1, 0.1), (2, 0.0), (3, 1.0)]
+
+
+def make(members=MEMBERS, dtype=torch.double, **changes):
+    """An agent whose targets are not its networks, its optimizers and arguments."""
+    coefs = tuple(rd_coef for _, rd_coef in members)
+    args = replace(rd.Args(), **dict(device="cpu", hidden=(24, 24), rd_coef=coefs, rd_start=3) | changes)
+    agent = rd.Agent(members, np.zeros(OBS), np.ones(OBS), ACT, args)
+    agent = agent.double() if dtype is torch.double else agent
+    for p in (*agent.qf_target.parameters(), *agent.actor_target.parameters()):
+        p *= 1.5
+    return agent, rd.make_optimizers(agent, args), args
+
+
+def batch_of(members=3, seed=0):
+    """Transitions, noise and uniform actions; a fifth of the transitions end their episode."""
+    rng, n = np.random.default_rng(seed), (members, BATCH)
+    (s, s2), r, end = rng.normal(size=(2, *n, OBS)), rng.normal(size=n), rng.random(n) < 0.2
+    a, noise = rng.uniform(-1, 1, (*n, ACT)), rng.normal(scale=0.4, size=(*n, ACT)).clip(-0.5, 0.5)
+    return [
+        torch.tensor(x, dtype=torch.double) for x in (s, a, r, s2, end, noise, rng.uniform(-1, 1, a.shape))
+    ]
+
+
+def nets_of(agent, m):
+    """Name -> networks of member m, one or a critic each -> copies of their arrays [w1, b1, w2, b2, ...]."""
+    found, members = {}, len(agent.z)
+    for name in (*BASE, *RD):
+        parameters = list(getattr(agent, name).parameters())
+        rows = range(m, len(parameters[0]), members)
+        found[name] = [[p[row].detach().clone() for p in parameters] for row in rows]
+    return found
+
+
+# ---- the updates ----
+
+
+class Reference:
+    """One member in plain PyTorch: every critic by itself, formulas as rd_td3's docstring has them."""
+
+    def __init__(self, nets, args, rd_coef):
+        self.nets, self.args, self.rd_coef, self.t, self.z = nets, args, rd_coef, 0, 0
+        self.distance = self.clone_distance = 0.0
+        self.adam = {}
+        for name in ("qf", "actor", *RD):
+            parameters = [w.requires_grad_() for net in nets[name] for w in net]
+            self.adam[name] = torch.optim.Adam(parameters, args.learning_rate)
+
+    def phi(self, net, *inputs):
+        x = torch.cat(inputs, 1)
+        for w, b in zip(net[:-2:2], net[1:-2:2]):
+            x = torch.relu(x @ w + b)
+        return x
+
+    def out(self, net, *inputs):
+        return self.phi(net, *inputs) @ net[-2] + net[-1]
+
+    def pi(self, name, s):
+        return torch.tanh(self.out(self.nets[name][0], s))
+
+    def q(self, name, s, a):
+        return [self.out(net, s, a)[:, 0] for net in self.nets[name]]
+
+    def bound(self, qs, kappa, sign):
+        """Mean + sign kappa std; minimum (sign -1) or maximum (sign 1) if kappa is 0."""
+        if not kappa:
+            return torch.stack(qs).min(0)[0] if sign < 0 else torch.stack(qs).max(0)[0]
+        mean = sum(qs) / len(qs)
+        return mean + sign * kappa * (sum((q - mean) ** 2 for q in qs) / (len(qs) - 1)).sqrt()
+
+    def step(self, name, loss):
+        """A step of Adam with this loss's gradient, which must not reach other networks."""
+        parameters = self.adam[name].param_groups[0]["params"]
+        for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
+            p.grad = gradient
+        self.adam[name].step()
+
+    def update(self, batch, update_actor):
+        s, a, r, s2, d, noise, uniform = batch
+        args, nets = self.args, self.nets
+        policy_actions = self.pi("actor", s).detach()
+        ood_actions = uniform if args.ood == "uniform" else self.pi("ood_actor", s).detach()
+        if args.rd_coef != (0.0,):
+            clone_loss = ((self.pi("clone", s) - a) ** 2).mean()
+            self.step("clone", clone_loss)
+            self.t += 1
+            self.distance = 0.999 * self.distance + 0.001 * ((policy_actions - a) ** 2).mean().item()
+            self.clone_distance = 0.999 * self.clone_distance + 0.001 * clone_loss.item()
+            if self.t >= args.rd_start and self.distance <= args.rd_switch * self.clone_distance:
+                self.z = 1
+        a2 = (self.pi("actor_target", s2) + noise).clamp(-1, 1)
+        y = r + args.gamma * (1 - d) * self.bound(self.q("qf_target", s2, a2), args.kappa, -1)
+        losses = {"q_values": self.bound(self.q("qf", s, a), args.kappa, -1).mean().item()}
+        td, rd1, rd2, cosines, norms = 0.0, [], [], [], []
+        for net in nets["qf"]:
+            td = td + ((self.out(net, s, a)[:, 0] - y.detach()) ** 2).mean()
+            data, policy, ood = (self.phi(net, s, actions) for actions in (a, policy_actions, ood_actions))
+            rd1.append((data * policy).sum(1).abs().mean())
+            rd2.append((policy * ood).sum(1).abs().mean())
+            norms.append(data.norm(dim=1).mean())
+            cosines.append(((data * policy).sum(1) / (data.norm(dim=1) * policy.norm(dim=1))).mean())
+        losses["q_std_data"] = torch.stack(self.q("qf", s, a)).std(0).mean().item()
+        q_std_ood = torch.stack(self.q("qf", s, ood_actions)).std(0).mean().item()
+        penalty = sum((1 - self.z) * r1 + self.z * r2 for r1, r2 in zip(rd1, rd2))
+        self.step("qf", td + self.rd_coef * penalty)
+        losses["qf_loss"] = td.item()
+        if args.rd_coef != (0.0,):
+            for name, values in dict(rd1=rd1, rd2=rd2, cosine=cosines, phi_norm=norms).items():
+                losses[name] = (sum(values) / len(values)).item()
+            ratio = self.distance / self.clone_distance
+            losses |= {"z": self.z, "bc_distance": ratio, "q_std_ood": q_std_ood}
+        if update_actor:
+            p = self.pi("actor", s)
+            qs = self.q("qf", s, p)
+            q = self.bound(qs, args.kappa, -1) if args.kappa else qs[0]
+            scale = args.q_weight / q.detach().abs().mean() if args.bc_weight else 1
+            loss = -scale * q.mean() + args.bc_weight * ((p - a) ** 2).mean()
+            losses |= {"actor_loss": loss.item(), "q_std_policy": torch.stack(qs).std(0).mean().item()}
+            self.step("actor", loss)
+            if args.rd_coef != (0.0,) and args.ood == "policy":
+                qs = self.q("qf", s, self.pi("ood_actor", s))
+                self.step("ood_actor", -self.bound(qs, args.kappa_ood, 1).mean())
+            with torch.no_grad():
+                for name in ("actor", "qf"):
+                    for slow, fast in zip(nets[f"{name}_target"], nets[name]):
+                        for w_slow, w_fast in zip(slow, fast):
+                            w_slow += args.tau * (w_fast - w_slow)
+        return losses
+
+
+ONE = [(2, 0.0)]
+CASES = {
+    "TD3+BC": (ONE, {}),
+    "TD3": (ONE, dict(bc_weight=0.0)),
+    "TD3-N": (ONE, TD3_N),
+    "RD on TD3+BC": (MEMBERS, {}),
+    "RD on TD3+BC, stage 1 alone": (MEMBERS, dict(rd_switch=0.0)),
+    "RD on TD3+BC, uniform": (MEMBERS, dict(ood="uniform", rd_start=0)),
+    "RD on TD3-N": (MEMBERS, TD3_N | dict(rd_switch=1e9)),
+    "RD on TD3-N, mean + std": (MEMBERS, TD3_N | dict(kappa_ood=1.0, gamma=0.9, tau=0.1)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_updates_equal_their_formulas(name):
+    """Losses, all networks and what RD remembers over six updates, the actor's in every second."""
+    members, changes = CASES[name]
+    agent, optimizers, args = make(members, **changes)
+    if args.rd_switch == 1.5 and len(members) > 1:  # the last member as if its policy had been far away
+        agent.distance[2] = 0.01
+    references = []
+    for m, rd_coef in enumerate(agent.rd_coef.tolist()):
+        references.append(Reference(nets_of(agent, m), args, rd_coef))
+        references[m].distance = agent.distance[m].item()
+    for t in range(1, 7):
+        batch = batch_of(len(members), seed=t)
+        losses = rd.update(agent, optimizers, batch, args, t % 2 == 0)
+        for m, reference in enumerate(references):
+            expected = reference.update([part[m] for part in batch], t % 2 == 0)
+            assert losses.keys() == expected.keys()
+            for loss, value in expected.items():
+                assert losses[loss][m].item() == pytest.approx(value, rel=1e-6, abs=1e-9), loss
+            for net, found in nets_of(agent, m).items():
+                for x, y in zip(sum(found, []), sum(reference.nets[net], [])):
+                    torch.testing.assert_close(x, y.reshape(x.shape), rtol=0, atol=1e-9, msg=f"{net} at {t}")
+    stages = agent.z.tolist()
+    assert stages == [reference.z == 1 for reference in references]
+    if len(members) > 1:
+        assert stages == (3 * [args.rd_switch > 1e6] if args.rd_switch != 1.5 else [True, True, False])
+
+
+def base_update(agent, optimizers, batch, args, update_actor):
+    """TD3+BC and TD3-N, without a line of RD."""
+    s, a, r, s2, d, noise, _ = batch
+    with torch.no_grad():
+        q2 = agent.qf_target(s2, (agent.actor_target(s2) + noise).clamp(-1, 1))
+        q2 = q2.mean(0) - args.kappa * q2.std(0) if args.kappa else q2.amin(0)
+        y = r + args.gamma * (1 - d) * q2
+    optimizers["qf"].zero_grad()
+    (agent.qf(s, a) - y).square().mean(-1).sum().backward()
+    optimizers["qf"].step()
+    if update_actor:
+        p = agent.actor(s)
+        q = agent.qf(s, p)
+        q = q.mean(0) - args.kappa * q.std(0) if args.kappa else q[0]
+        if args.bc_weight:
+            scale = args.q_weight / q.detach().abs().mean(-1, keepdim=True)
+            loss = (-scale * q + (p - a).square().mean(-1)).mean(-1)
+        else:
+            loss = -q.mean(-1)
+        optimizers["actor"].zero_grad()
+        loss.sum().backward()
+        optimizers["actor"].step()
+        with torch.no_grad():
+            for slow, fast in ((agent.actor_target, agent.actor), (agent.qf_target, agent.qf)):
+                torch._foreach_lerp_([*slow.parameters()], [*fast.parameters()], args.tau)
+
+
+@pytest.mark.parametrize("changes", [{}, TD3_N], ids=["TD3+BC", "TD3-N"])
+def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
+    """Alone, where nothing of RD moves, and beside a member with RD."""
+    ends = []
+    for one_update, coef in ((base_update, 0.0), (rd.update, 0.0), (rd.update, 0.1)):
+        agent, optimizers, args = make([(1, 0.0), (2, coef)], torch.float32, **changes)
+        before = nets_of(agent, 0)
+        for t in range(1, 9):
+            one_update(agent, optimizers, [x.float() for x in batch_of(2, seed=t)], args, t % 2 == 0)
+        ends.append([nets_of(agent, m) for m in range(2)])
+        if not coef:
+            assert all(torch.equal(x, y) for n in RD for x, y in zip(before[n][0], ends[-1][0][n][0]))
+            assert not any(optimizers[n].state for n in RD) and not agent.updates.any() and not agent.z.any()
+    base, without, beside = ends
+    for name in BASE:
+        assert_equal(base[0][name], without[0][name], name)
+        assert_equal(base[1][name], without[1][name], name)
+        assert_equal(base[0][name], beside[0][name], name)
+        assert not torch.equal(base[1][name][0][0], beside[1][name][0][0]), name
+
+
+# ---- the penalty ----
+
+
+def test_the_kernel_of_the_last_layer_is_the_dot_product_of_features_plus_one():
+    """And the penalty has the gradient of the explicit kernel, in either stage, in every hidden layer."""
+    agent, _, _ = make(hidden=(8, 8))
+    s, a, *_, ood = batch_of()
+    with torch.no_grad():
+        phi, p = agent.qf.features(s, a), agent.actor(s)
+        assert phi.min() == 0 and phi.shape == (2, 3, BATCH, 8)  # so that |phi . phi| is phi . phi
+        torch.testing.assert_close(agent.qf.values(phi), agent.qf(s, a))
+    last, hidden = list(agent.qf.net[-1].parameters()), list(agent.qf.net[:-1].parameters())
+
+    def kernel(i, m, b, one, other):
+        """Of critic i's last layer, member m, between the b-th of the actions `one` and `other`."""
+        sides = []
+        for actions in (one, other):
+            q = agent.qf(s[:, b : b + 1], actions[:, b : b + 1])[i, m, 0]
+            sides.append([g[3 * i + m] for g in torch.autograd.grad(q, last, create_graph=True)])
+        return sum((x * y).sum() for x, y in zip(*sides))
+
+    for stage, (one, other) in enumerate(((a, p), (p, ood))):
+        agent.z.fill_(stage == 1)
+        penalty, losses = rd.rd_penalty(agent, agent.qf.features(s, a), s, p, ood)
+        kernels = [[kernel(i, m, b, one, other) for b in range(BATCH)] for i in range(2) for m in range(3)]
+        kernels = torch.stack([torch.stack(row) for row in kernels]).view(2, 3, BATCH)
+        expected = (kernels - 1).mean(-1)  # without the bias's part
+        torch.testing.assert_close(penalty, expected.sum(0))
+        torch.testing.assert_close(losses[f"rd{stage + 1}"], expected.mean(0).detach())
+        found = torch.autograd.grad(penalty.sum(), hidden)
+        for x, y in zip(found, torch.autograd.grad(expected.sum(), hidden)):
+            assert x.abs().max() > 1e-4
+            torch.testing.assert_close(x, y)
+        for network in (agent.actor, agent.ood_actor):
+            assert not any(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("stage", [False, True])
+def test_the_penalty_moves_no_policy(stage):
+    """Without an update of the actors no gradient comes to them; the clone's is that of cloning alone."""
+    agent, optimizers, args = make([(1, 100.0)])
+    agent.z.fill_(stage)
+    batch = batch_of(1)
+    loss = (agent.clone(batch[0]) - batch[1]).square().mean()
+    expected = torch.autograd.grad(loss, [*agent.clone.parameters()])
+    before = nets_of(agent, 0)
+    rd.update(agent, optimizers, batch, args, False)
+    for name in ("actor", "ood_actor"):
+        assert all(p.grad is None for p in getattr(agent, name).parameters())
+        assert_equal(before[name], nets_of(agent, 0)[name])
+    for p, gradient in zip(agent.clone.parameters(), expected):
+        torch.testing.assert_close(p.grad, gradient)
+
+
+def test_the_penalty_separates_features():
+    """The critics alone learn, from it alone; a stage lowers its own product."""
+    for stage in (1, 2):
+        agent, optimizers, args = make([(1, 1.0)], rd_start=0, rd_switch=0.0)
+        agent.z.fill_(stage == 2)
+        s, a, *_, ood = batch_of(1)
+        products = []
+        for _ in range(50):
+            penalty, losses = rd.rd_penalty(agent, agent.qf.features(s, a), s, agent.actor(s).detach(), ood)
+            optimizers["qf"].zero_grad()
+            penalty.sum().backward()
+            optimizers["qf"].step()
+            products.append(losses[f"rd{stage}"].item())
+        assert products[-1] < 0.8 * products[0]
+
+
+# ---- the stages ----
+
+
+def test_when_a_member_enters_stage_2():
+    """Not before rd_start; then by the ratio, each member for itself; and it does not go back."""
+    agent, optimizers, args = make(rd_start=3)
+    agent.distance[:], agent.clone_distance[:] = torch.tensor([1.4e6, 1.6e6, 1.6e6]), 1e6
+    stages = []
+    for t in range(1, 7):
+        if t == 5:
+            agent.distance[:2] = torch.tensor([1e9, 1.4e6])
+        losses = rd.update(agent, optimizers, batch_of(seed=t), args, False)
+        stages.append(agent.z.tolist())
+        assert losses["z"].tolist() == agent.z.tolist() and agent.updates.tolist() == [t] * 3
+        torch.testing.assert_close(losses["bc_distance"], agent.distance / agent.clone_distance)
+    out, first, both = [False] * 3, [True, False, False], [True, True, False]
+    assert stages == [out, out, first, first, both, both]
+
+
+def test_distances_from_the_data():
+    """Running means, begun at 0, over the dimensions of the action too; a NaN is in no stage."""
+    agent, optimizers, args = make(rd_start=0, rd_switch=1e9)
+    with torch.no_grad():
+        next(agent.actor.parameters())[1] = torch.nan
+    s, a, *_ = batch_of()
+    before = [(network(s) - a).square().mean((1, 2)).detach() for network in (agent.actor, agent.clone)]
+    rd.update(agent, optimizers, batch_of(), args, False)
+    for found, expected in zip((agent.distance, agent.clone_distance), before):
+        torch.testing.assert_close(found, 0.001 * expected, equal_nan=True)
+    assert agent.z.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kappa_ood", [0.0, 2.0])
+def test_the_clone_and_the_ood_policy_learn(kappa_ood):
+    """The one imitates, the other climbs: the maximum of critics that stand still, or their mean + 2 std."""
+    agent, optimizers, args = make([(1, 0.0), (2, 0.1)], critics=4, kappa_ood=kappa_ood, learning_rate=1e-3)
+    optimizers["qf"].param_groups[0]["lr"] = 0.0
+    s, a, *others = batch_of(2)
+
+    def errors_and_heights():
+        q = agent.qf(s, agent.ood_actor(s))
+        heights = q.mean(0) + 2 * q.std(0) if kappa_ood else q.amax(0)
+        return (agent.clone(s) - a).square().mean((1, 2)), heights.mean(1)
+
+    errors, heights = errors_and_heights()
+    for _ in range(100):
+        rd.update(agent, optimizers, [s, a, *others], args, True)
+    later_errors, later_heights = errors_and_heights()
+    assert (later_errors < 0.8 * errors).all() and (later_heights > heights + 0.01).all()
+
+
+# ---- ensembles and members ----
+
+
+def test_the_critics_of_an_ensemble_are_independent():
+    """Ten different beginnings; and what is changed in one critic changes that one's gradient alone."""
+    members = MEMBERS[:2]
+    gradients = []
+    for is_changed in (False, True):
+        agent, optimizers, args = make(members, **TD3_N)
+        first = [agent.qf.net[0].weight[2 * i].detach().flatten() for i in range(10)]
+        assert all((x - y).abs().max() > 0.1 for i, x in enumerate(first) for y in first[:i])
+        if is_changed:
+            for p in agent.qf.parameters():
+                p.data[2 * 4 + 1] *= 1.1  # critic 4 of member 1
+        rd.update(agent, optimizers, batch_of(2), args, False)
+        gradients.append([p.grad for p in agent.qf.parameters()])
+    others = torch.arange(20) != 9
+    for x, y in zip(*gradients):
+        assert torch.equal(x[others], y[others]) and not torch.equal(x[9], y[9])
+
+
+@pytest.mark.parametrize("changes", [{}, TD3_N], ids=["TD3+BC", "TD3-N"])
+def test_a_member_among_three_is_alone(changes):
+    """Also in which stage it is; and a neighbour's NaN does not come to it."""
+    ends = []
+    for rows, poison in ((range(3), False), (range(1, 2), False), (range(3), True)):
+        agent, optimizers, args = make([(1, 0.1), (2, 0.2), (3, 0.3)][rows.start : rows.stop], **changes)
+        agent.distance[:] = torch.tensor([0.0, 0.01, 0.0])[rows.start : rows.stop]
+        with torch.no_grad():
+            next(agent.qf.parameters())[0] += torch.nan if poison else 0
+        for t in range(1, 9):
+            batch = [x[rows.start : rows.stop] for x in batch_of(seed=t)]
+            losses = rd.update(agent, optimizers, batch, args, t % 2 == 0)
+        ends.append((nets_of(agent, len(rows) // 2), agent.z[len(rows) // 2].item(), losses))
+    (among, stage, _), (alone, stage_alone, _), (poisoned, _, losses) = ends
+    for name in among:
+        for x, y, z in zip(sum(among[name], []), sum(alone[name], []), sum(poisoned[name], [])):
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
+            assert torch.equal(x, z), name
+    assert stage is stage_alone is False and losses["qf_loss"][0].isnan() and losses["z"].tolist()[2] == 1
+    assert all(loss[1:].isfinite().all() for loss in losses.values())
+
+
+def test_a_seeds_base_does_not_depend_on_rd():
+    """The networks begin as those of dmg_offline, and its first batches and noise are the same."""
+    args = replace(rd.Args(), batch_size=100)
+
+    def draw(*seeds, script=rd):
+        return script.draw([torch.Generator().manual_seed(seed) for seed in seeds], 50, 20, ACT, args)
+
+    (rows, noise, uniform), alone, of_dmg = draw(1, 2, 7), draw(7), draw(1, 2, 7, script=dmg)
+    assert torch.equal(rows, of_dmg[0]) and torch.equal(noise, of_dmg[1])
+    assert all(torch.equal(x[:, 2:], y) for x, y in zip((rows, noise, uniform), alone))
+    assert uniform.shape == noise.shape == (50, 3, 100, ACT) and not torch.equal(uniform[:, 0], uniform[:, 1])
+    assert uniform.abs().max() <= 1 and uniform.mean().abs() < 0.02
+    assert uniform.std().item() == pytest.approx(3**-0.5, rel=0.02)
+    ours = rd.Agent([(5, 0.1)], np.zeros(OBS), np.ones(OBS), ACT, args)
+    theirs = dmg.Agent([(5, 0.0, 0.0)], np.zeros(OBS), np.ones(OBS), ACT, args)
+    for name in BASE:
+        assert_equal(getattr(ours, name).state_dict(), getattr(theirs, name).state_dict())
+
+
+# ---- CUDA graphs ----
+
+
+@pytest.mark.parametrize("changes", [{}, dict(ood="uniform"), TD3_N | dict(kappa_ood=1.0)])
+def test_an_update_can_be_recorded(changes):
+    """It asks nothing of the host (tensors without values raise), and works in the memory it has."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        agent, optimizers, args = make(dtype=torch.float32, **changes)
+        widths = ((OBS,), (ACT,), (), (OBS,), (), (ACT,), (ACT,))
+        batch = [torch.zeros(3, BATCH, *width) for width in widths]
+        for update_actor in (False, True):
+            losses = rd.update(agent, optimizers, batch, args, update_actor)
+        with pytest.raises(DataDependentOutputException):
+            losses["qf_loss"].tolist()
+
+    def addresses():
+        state = [t for optimizer in optimizers.values() for s in optimizer.state.values() for t in s.values()]
+        return [t.data_ptr() for t in (*agent.state_dict().values(), *state)]
+
+    agent, optimizers, args = make(**changes)
+    rd.update(agent, optimizers, batch_of(), args, True)  # Adam makes its state
+    before = addresses()
+    rd.update(agent, optimizers, batch_of(), args, True)
+    assert addresses() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_cuda_graph_ends_where_eager_updates_end(pendulum):
+    for flag in ("--cuda-graph", "--no-cuda-graph"):
+        flags = [flag, *"--device cuda --offline-steps 50 --seed 1 2 --rd-start 20 --rd-switch 9".split()]
+        run("rd_td3", *TINY, *flags, "--runs-dir", flag[2:])
+    for name, graph in checkpoint("cuda-graph")["agent"].items():
+        torch.testing.assert_close(graph, checkpoint("no-cuda-graph")["agent"][name], atol=1e-4, rtol=0)
+
+
+# ---- runs ----
+
+FAST = [*TINY, "--hidden", 16, 16]
+
+
+def scalars(member):
+    """Tag without its group -> [(step, value), ...] of a member's TensorBoard folder."""
+    events = EventAccumulator(str(run_dir() / member)).Reload()
+    tags = events.Tags()["scalars"]
+    return {tag.split("/")[1]: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_what_members_write(pendulum):
+    run("rd_td3", *FAST, *"--seed 1 2 --rd-coef 0 0.01 --rd-start 20 --rd-switch 9".split())
+    saved = result()
+    members = [(f"seed{seed}_rd{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
+    assert [(member["name"], member["seed"], member["rd_coef"]) for member in saved["members"]] == members
+    assert saved["script"] == "rd_td3" and saved["step"] == 40 and saved["args"]["rd_coef"] == [0.0, 0.01]
+    tags = (
+        "qf_loss actor_loss q_values rd1 rd2 cosine phi_norm bc_distance z q_std_data q_std_policy q_std_ood"
+    )
+    tags += " SPS episodic_return normalized_score"
+    for member in saved["members"]:
+        found, entries = scalars(member["name"]), member["evaluations"]
+        assert found.keys() == set(tags.split())
+        assert found["z"][2:5] == [(15, 0), (20, 1), (25, 1)]
+        assert [entry["step"] for entry in entries] == [0, 10, 20, 30, 40]
+        assert all(math.isfinite(entry["q_mean"]) for entry in entries[1:])
+        assert member["diverged_at"] is None and len(entries[-1]["returns"]) == 2
+    assert returns()[0] != returns()[1] != returns()[3]
+
+
+def test_a_single_critic_and_the_base_alone(pendulum):
+    """They log what they have: no spread of one critic, nothing of RD."""
+    run("rd_td3", *FAST, "--critics", 1, "--rd-coef", 0, "--offline-steps", 10)
+    plain = {"qf_loss", "actor_loss", "q_values", "SPS", "episodic_return", "normalized_score"}
+    assert scalars("seed1").keys() == plain
+    state = checkpoint()["optimizers"]
+    assert state["qf"]["state"] and not state["clone"]["state"] and not state["ood_actor"]["state"]
+
+
+@pytest.mark.parametrize("call", [5, 6])
+def test_a_killed_run_resumes_bit_for_bit(call, pendulum):
+    """SIGKILL in the third save; one seed is in stage 2 by then, the other enters it later."""
+    options = [
+        *FAST,
+        *"--seed 4 2 --rd-coef 0.01 --rd-start 8 --rd-switch 1.05 --learning-rate 0.003".split(),
+    ]
+    run("rd_td3", *options, "--runs-dir", "unbroken")
+    ended(fork("rd_td3", *options, before=die_at(call)), -signal.SIGKILL)
+    state = checkpoint()
+    assert state["run"]["step"] == 10 and state["agent"]["updates"].tolist() == [10, 10]
+    assert state["agent"]["z"].tolist() == [True, False] and (state["agent"]["distance"] > 0).all()
+    assert all(state["optimizers"][name]["state"] for name in ("qf", "actor", "clone", "ood_actor"))
+    run("rd_td3", "--resume", run_dir())
+    assert_equal(checkpoint("unbroken"), checkpoint())
+    assert_equal(result("unbroken"), result())
+    assert checkpoint()["agent"]["z"].all() and checkpoint()["agent"]["updates"].tolist() == [40, 40]
+
+
+REFUSED = {
+    "--kappa 2.5 --critics 1": "--critics 2 or more",
+    "--kappa-ood 1 --critics 1": "--critics 2 or more",
+    "--kappa -1": "--kappa -1.0: must be finite and not negative",
+    "--rd-coef nan": "--rd-coef",
+    "--rd-coef 0.1 0.1": "--rd-coef: must be one or more numbers, all different",
+    "--ood other": "--ood other: must be policy or uniform",
+    "--hidden": "--hidden",
+    "--critics 0": "1 or more",
+    "--gamma 1.1": "--gamma",
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_bad_flags(flags, pendulum):
+    assert REFUSED[flags] in refused("rd_td3", *TINY, *flags.split())

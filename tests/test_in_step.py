@@ -125,6 +125,24 @@ MAIN += [("indices, noise)", "indices, noise, uniform)"), ("indices, noise =", "
 MAIN += [("[indices], noise", "[indices], noise, uniform"), ("noise[i]", "noise[i], uniform[i]")]
 RD_TD3 |= {"main": MAIN}
 DIFFERENCES |= {"rd_td3": RD_TD3}
+# On SAC the policy is a Gaussian with a temperature and no target; CQL draws actions in its penalty
+RD_SAC = dict.fromkeys(["LOG_STD_RANGE", "sample", "cql_gap"], "new")
+RD_SAC |= {f"Args.{flag}": "missing" for flag in "policy_noise noise_clip q_weight bc_weight".split()}
+SAC_FLAGS = "policy_learning_rate backup_entropy cql_alpha cql_actions"
+RD_SAC |= {f"Args.{flag}": "new" for flag in SAC_FLAGS.split()}
+RD_SAC |= {"Args": [("TD3+BC's", "CQL's as CORL ran it")], "Args.log_interval": [("1000", "250")]}
+RD_SAC |= {"Args.hidden": [("256, 256", "256, 256, 256")], "Args.policy_frequency": [("2", "1")]}
+RD_SAC |= dict.fromkeys(["Agent", "update", "make_optimizers", "draw"], "different")
+AT_ONCE = (
+    "require(args.batch_size * args.log_interval <= 100000000.0, "
+    "'--batch-size times --log-interval is above 1e8')",
+    """actions = 3 + 3 * args.cql_actions if args.cql_alpha else 3
+    drawn = actions * args.batch_size * args.log_interval * len(args.seed) * len(args.rd_coef)
+    require(drawn <= 40000000.0, f'{drawn:.1e} random actions at once exceed 4e7: lower --log-interval')""",
+)
+RD_SAC |= {"check": [("args.critics, *args", "args.critics, args.cql_actions, *args"), AT_ONCE]}
+DIFFERENCES |= {"rd_sac": RD_SAC}
+BASES["rd_sac"] = "rd_td3"
 
 
 def definitions(source):

@@ -371,9 +371,8 @@ def make_batch(rows, noise, uniform, widths, agent):
 def make_optimizers(agent, args):
     """Adam for Q, the policy, its temperature and RD's two policies."""
     optimizers, is_cuda = {}, args.device.startswith("cuda")
-    parameters = {
-        name: [*getattr(agent, name).parameters()] for name in ("qf", "actor", "clone", "ood_actor")
-    }
+    names = ("qf", "actor", "clone", "ood_actor")
+    parameters = {name: [*getattr(agent, name).parameters()] for name in names}
     parameters["actor"] += agent.log_std.parameters()
     parameters["log_alpha"] = [agent.log_alpha]
     for name, own in parameters.items():
@@ -466,6 +465,7 @@ def presets(dataset):
     if task in ("antmaze", "d4rlantmaze"):
         return maze | dict(eval_interval=50_000, eval_episodes=100)
     if task == "pointmaze":  # ours, for a quick look on a CPU
+        maze |= dict(hidden=(64, 64), policy_learning_rate=3e-4, cql_alpha=1.0)
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02, rd_start=1000)
     return {}
 

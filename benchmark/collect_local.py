@@ -228,6 +228,8 @@ def train_until_medium(env_id, args):
             process.terminate()  # the checkpoint stays as it is
             process.wait()
     folder, is_over = find_run()
+    if folder and json.loads((folder / "result.json").read_text())["members"][0]["diverged_at"]:
+        fail(f"the training in {folder} has diverged: give another --seed")
     if not is_over:
         fail(f"the training ended with code {process.returncode}: the same command goes on with it")
     return folder

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Figure 3 of the paper: hours for a million updates on halfcheetah-medium-replay, without evaluation, one at a time.
+# Figure 3 of the paper: hours for a million updates on halfcheetah-medium-replay, without evaluation, one at a time
+# (with launch.py: --jobs 1).
 # The figure's GPU is a GeForce RTX 3090. The data are D4RL's own v2
 # files, each imported once beforehand (python benchmark/import_d4rl.py --help says where they are):
 #   python benchmark/import_d4rl.py halfcheetah_medium_replay-v2.hdf5

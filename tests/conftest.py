@@ -9,6 +9,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmark")]
@@ -143,6 +145,7 @@ def fork(script, *argv, before=lambda: None):
     """Start the script in a copy of this process, which can be killed; it writes to the files out and err."""
 
     def child():
+        tqdm.set_lock(threading.RLock())  # not one that is shared with processes that are killed
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from conftest import (
     wait_for_evaluations,
 )
 from conftest import run as run_script
+from tqdm import tqdm
 
 import dmg_offline as dmg
 from benchmark import d4rl_antmaze
@@ -61,6 +63,7 @@ def run(capfd):
     def run(tool, *args, before=lambda: None):
         def target():
             os.setpgid(0, 0)
+            tqdm.set_lock(threading.RLock())  # the inherited one would stay locked if this process is killed
             np.random.seed()  # as in a new process
             sys.argv = [tool.__name__, *map(str, args)]
             before()
@@ -425,11 +428,13 @@ class Training:
 
 
 def hold_at(call):
-    """As die_at, but the training stands still."""
+    """As die_at, but the training stands still, until it is ended from outside."""
     calls, real = itertools.count(1), os.replace
 
     def holding(*args):
-        time.sleep(100 if next(calls) == call else 0)
+        if next(calls) == call:
+            time.sleep(100)
+            os._exit(9)
         return real(*args)
 
     return lambda: setattr(os, "replace", holding)

@@ -141,6 +141,9 @@ AT_ONCE = (
     require(drawn <= 40000000.0, f'{drawn:.1e} random actions at once exceed 4e7: lower --log-interval')""",
 )
 RD_SAC |= {"check": [("args.critics, *args", "args.critics, args.cql_actions, *args"), AT_ONCE]}
+QUICK = "maze |= dict(hidden=(64, 64), policy_learning_rate=0.0003, cql_alpha=1.0)\n        "
+LOOK = "return maze | dict(offline_steps=15000"
+RD_SAC |= {"presets": [(LOOK, QUICK + LOOK)]}
 DIFFERENCES |= {"rd_sac": RD_SAC}
 BASES["rd_sac"] = "rd_td3"
 

@@ -23,20 +23,24 @@ the critics:
              locomotion. What it has in AntMaze (Lagrange multiplier, other targets and rewards) is not here
     SAC-N    kappa > 0: mean - kappa std over N critics; cql_alpha = 0; the paper's name is SAC-N-Unc
 
-RD adds a penalty to the loss of every critic. phi_i(s, a) is the output of critic i's last hidden layer:
+RD adds a penalty to the loss of every critic. phi_i(s, a) are critic i's features, in our reading the output
+of its last hidden layer:
 
     stage 1    rd_coef E[ phi_i(s, a) . phi_i(s, pi(s)) ]         the policy's actions against the data's
     stage 2    rd_coef E[ phi_i(s, pi(s)) . phi_i(s, pi_o(s)) ]   against those of an OOD policy
 
 (OOD: out of distribution). A gradient step on Q_i at one pair (s, a) moves Q_i at another pair in proportion
-to their neural tangent kernel. The last layer's part of the kernel is phi_i . phi_i + 1: the smaller it is,
-the less an error at one pair spreads to the other.
+to their neural tangent kernel. The last layer's part of the kernel is phi_i(s, a) . phi_i(s', a') + 1: the
+smaller it is, the less an error at one pair spreads to the other.
 
-Known, from the abstract and from descriptions by others: RD is a plug-in that lowers the dot products of such
-features; it has these two stages; the OOD policy is learned. Chosen here:
+Known, from the authors' slides and from descriptions by others: RD is a plug-in that lowers the dot products
+of features; it has two stages, against the data and then against OOD actions; the OOD policy is learned.
+Chosen here:
 
+    phi        the last hidden layer, after its ReLU
     penalty    raw dot products, neither cosines nor divided by the width; after ReLU they are not negative.
-               The gradient passes through both factors, and into no policy. The size of rd_coef
+               The gradient passes through both factors, and into no policy. Stage 2 replaces stage 1
+    rd_coef    1e-3
     pi(s)      in the penalty and in D the tanh of the Gaussian's mean, with which the policy is evaluated
     switch     from stage 1 to 2, for good, after rd_start updates and once D <= rd_switch D_BC. D is a
                running mean of |pi(s) - a|^2, and D_BC that of a policy cloned from the data alongside

@@ -13,6 +13,7 @@ import os
 import queue
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -95,6 +96,7 @@ def slurm_executor(args, folder):
 
 def main():
     args = tyro.cli(Args, description=__doc__)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the rows too, like ctrl-C
     if not args.runner.is_file():
         fail(f"there is no runner {args.runner}")
     if args.jobs < 0 or args.threads < 1:

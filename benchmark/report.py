@@ -7,8 +7,8 @@
 
 A row is an experiment: members that differ in their seed alone. Its score is that of each seed's last policy,
 never the best; the 95 % interval is Student's t over seeds. Diverged members are named and have no score,
-interrupted runs are named and left out. The paper's numbers are those of paper.csv; only data sets that end
-in -v2 are D4RL's, as the paper's are.
+interrupted runs are named and left out. The paper's numbers are those of paper.csv, with standard deviations
+in Table 2 and 95 % intervals in Table 6; only data sets that end in -v2 are D4RL's, as the paper's are.
 """
 
 import csv
@@ -76,7 +76,8 @@ def load(folder):
         }
         member.last, member.diverged_at = evaluations.get(step, NO_VALUES), int(result["diverged_at"] or 0)
         member.dataset, member.is_d4rl = "-".join(dataset[1:] or dataset), dataset[0] == "d4rl"
-        member.method = method_of(str(run["script"]), member.lam, args.get("q_weight", 1), offline, online)
+        member.method = method_of(str(run["script"]), member.lam, args, offline, online)
+        member.is_papers = has_papers_settings(member, args)
         member.online_from = offline if online else None
         member.speed, member.together = float(run.get("updates_per_second") or math.nan), len(run["members"])
         members.append(member)
@@ -85,35 +86,53 @@ def load(folder):
     return members
 
 
-def method_of(script, lam, q_weight, offline_steps, online_steps):
+def method_of(script, lam, args, offline_steps, online_steps):
     """The paper's name for what a run has trained, or None; 0.25 is the paper's lam everywhere."""
     value = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}.get(script)
-    if value and lam == 0 and q_weight == 0:
+    q_weight = args.get("q_weight", 1)
+    if value and lam == 0 and q_weight == 0 and args.get("inverse_temperature", 1):
         return value
     if value and lam == 0.25 and q_weight == 1:
         return "DMG" if value == "IQL" else f"{value} + DMG"
     if script == "dmg_finetune" and online_steps and q_weight == 1:
-        return "DMG online" if offline_steps and lam == 0.25 else "TD3 online" if lam == 1 else None
+        return "DMG online" if offline_steps and lam == 0.25 else "TD3 online" if not offline_steps else None
     if script == "iql":
         return "IQL online" if online_steps else "IQL"
     return None
 
 
+def has_papers_settings(member, args):
+    """Whether a run's length and constants are those of the paper's numbers."""
+    is_maze, is_dmg = "antmaze" in member.dataset, "DMG" in (member.method or "")
+    expected = {"hidden": [256, 256], "batch_size": 256, "gamma": 0.99, "tau": 0.005, "decay": 0.99}
+    expected |= {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
+    if is_dmg:
+        expected |= {"max_weight": 100.0 if is_maze else 3.0}
+        is_nu = member.nu == (0.5 if is_maze else 10.0 if "expert" in member.dataset else 0.1)
+    is_same = all(args.get(name, value) == value for name, value in expected.items())
+    return is_same and (not is_dmg or is_nu) and member.total in (10**6, 2 * 10**6)
+
+
 def load_paper():
-    """(data set, method) -> the first of the paper's numbers in paper.csv, as text."""
+    """(table, data set, method) -> the paper's number in paper.csv, as text."""
     paper = {}
     for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
         text = row["value"] + f" ± {row['deviation']}" * bool(row["deviation"])
-        if row["source"] != "Figure 3":
-            paper.setdefault((row["dataset"], row["method"]), text)
+        paper[row["source"], row["dataset"], row["method"]] = text
     return paper
 
 
-def paper_number(member, paper):
-    """What the paper has for a member's data set and method; "play" is its name of the larger mazes' sets."""
-    for dataset in (member.dataset, f"{member.dataset}-play"):
-        if text := paper.get((dataset, member.method)):
-            return text if member.is_d4rl else f"{text} (other data)"
+def paper_number(members, paper):
+    """What the paper has for these members' data set and method, with what differs in brackets.
+
+    Ten seeds compare with Table 6. "play" is D4RL's name of the larger mazes' sets.
+    """
+    member = members[0]
+    tables = ["Table 6"] * (len(members) >= 10) + ["Table 2", "Table 3", "Table 4"]
+    for table, end in itertools.product(tables, ("", "-play")):
+        if text := paper.get((table, member.dataset + end, member.method)):
+            differs = ["other data"] * (not member.is_d4rl) + ["other settings"] * (not member.is_papers)
+            return text + f" ({', '.join(differs)})" * bool(differs)
     return "-"
 
 
@@ -157,7 +176,7 @@ def table(experiments, paper):
         row = [*experiment, f"{max(member.step for member in members):,}"]
         row += [", ".join(str(member.seed) for member in members), ", ".join(scores)]
         row += [number(mean[0]) + f" ± {interval[0]:.1f}" * math.isfinite(interval[0])]
-        rows.append([*row, number(mean[1], ".5g"), number(mean[2]), paper_number(members[0], paper)])
+        rows.append([*row, number(mean[1], ".5g"), number(mean[2]), paper_number(members, paper)])
     return markdown(rows)
 
 
@@ -165,11 +184,11 @@ def paper_table(experiments, paper):
     """The same in the paper's form, data sets x methods, for the methods it has; None without any."""
     cells, numbers = {}, {}
     for experiment, members in experiments.items():
-        key = experiment[0], members[0].method
-        if members[0].method and key not in cells:  # of several settings the first
+        key = experiment[0], f"{members[0].method}, {experiment[1]}"
+        if members[0].method and (key not in cells or members[0].is_papers):  # the paper's settings go first
             mean, interval = mean_and_interval([member.last[0] for member in members])
             cells[key] = number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)
-            numbers[key] = float(mean), paper_number(members[0], paper)
+            numbers[key] = float(mean), paper_number(members, paper)
     datasets, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     if len(datasets) < 2:
         return None
@@ -182,7 +201,7 @@ def paper_table(experiments, paper):
     total = ["total"]
     for method in methods:
         of_method = [numbers[dataset, method] for dataset in datasets if (dataset, method) in numbers]
-        theirs = [text.split()[0] for _, text in of_method if text != "-"]
+        theirs = [text.split()[0] for _, text in of_method if text != "-" and "(" not in text]
         is_complete = len(of_method) == len(datasets)
         total.append(number(sum(mean for mean, _ in of_method)) if is_complete else "-")
         total.append(

@@ -23,7 +23,7 @@ def write(folder, scores, seeds=(1, 2, 3), step=20, diverged=(), **changes):
     result["args"] = {"offline_steps": 20, "q_weight": 1.0, "runs_dir": str(folder), "seed": list(seeds)}
     for seed, row in zip(seeds, scores):
         evaluations = []
-        for at, score in zip((0, 10, 20), row):
+        for at, score in zip((0, 10, max(step, 20)), row):
             values = {"episodic_return": 10 * score, "normalized_score": score, "q_mean": 5.0}
             evaluations.append({"step": at, "returns": [score]} | values)
         member = {"name": f"seed{seed}", "seed": seed, "lam": 0.25, "nu": 0.1, "evaluations": evaluations}
@@ -391,25 +391,56 @@ def test_the_papers_numbers_stand_beside_ours(run_report):
     write("e", [[0, 1]], env_id="antmaze-umaze-v2", dataset_id="d4rl/antmaze/umaze-v2", **tuned)
     rows, *_ = run_report("a", "b", "c", "d", "e")
     assert {row["scores"] + " " + row["script"]: row["paper"] for row in rows} == {
-        "20.0 dmg_offline": "100.6 ± 1.9",
-        "30.0 dmg_offline": "55.4 ± 6.2 (other data)",
+        "20.0 dmg_offline": "100.6 ± 1.9 (other settings)",  # 20 updates
+        "30.0 dmg_offline": "55.4 ± 6.2 (other data, other settings)",
         "40.0 dmg_offline": "-",
-        "40.0 dmg_xql": "90.1",
-        "1.0 dmg_finetune": "98.4",
+        "40.0 dmg_xql": "90.1 (other settings)",
+        "1.0 dmg_finetune": "98.4 (other settings)",
     }
+
+
+MILLION = {"step": 10**6, "args": {"offline_steps": 10**6}, "env_id": "hopper-medium-v2"}
+
+
+@pytest.mark.parametrize(
+    "changes, of_member, paper",
+    [
+        ({}, {}, "100.6 ± 1.9"),
+        ({}, {"nu": 1.0}, "100.6 ± 1.9 (other settings)"),
+        ({"expectile": 0.5}, {}, "100.6 ± 1.9 (other settings)"),
+        ({"offline_steps": 999}, {}, "100.6 ± 1.9 (other settings)"),
+        ({"q_weight": 0.0, "inverse_temperature": 0.0}, {"lam": 0}, "-"),  # behaviour cloning
+        ({"q_weight": 0.0, "inverse_temperature": 3.0, "max_weight": 100.0}, {"lam": 0}, "66.2"),
+        ({"online_steps": 10}, {"lam": 1}, "-"),
+    ],
+)
+def test_the_papers_number_is_for_its_settings(run_report, changes, of_member, paper):
+    script = "dmg_finetune" if "online_steps" in changes else "dmg_offline"
+    run = MILLION | {"args": MILLION["args"] | changes, "script": script, "step": 2 * 10**6}
+    write("a", [[0, 10, 20]], dataset_id="d4rl/hopper/medium-v2", **run)
+    with_member("a", **of_member)
+    (row,), *_ = run_report("a")
+    assert row["paper"] == paper
+
+
+def test_ten_seeds_compare_with_table_6(run_report):
+    write("a", [[0, 10, 20]] * 10, seeds=range(10), dataset_id="d4rl/hopper/medium-v2", **MILLION)
+    (row,), *_ = run_report("a")
+    assert row["paper"] == "100.5 ± 1.0"
 
 
 def test_the_table_in_the_papers_form(run_report, capsys, monkeypatch):
     for i, (env, score) in enumerate([("hopper", 20), ("walker2d", 30)]):
-        ids = {"env_id": f"{env}-medium-v2", "dataset_id": f"d4rl/{env}/medium-v2"}
-        write(f"dmg{i}", [[0, 10, score], [0, 10, score + 2]], **ids)
-        write(f"iql{i}", [[0, 10, score + 5]], args={"q_weight": 0}, **ids)
+        ids = {"env_id": f"{env}-medium-v2", "dataset_id": f"d4rl/{env}/medium-v2", "step": 10**6}
+        full = {"offline_steps": 10**6}
+        write(f"dmg{i}", [[0, 10, score], [0, 10, score + 2]], args=dict(full), **ids)
+        write(f"iql{i}", [[0, 10, score + 5]], args=full | {"q_weight": 0}, **ids)
         with_member(f"iql{i}", lam=0)
     monkeypatch.setattr(sys, "argv", ["report.py", "dmg0", "dmg1", "iql0", "iql1"])
     with pytest.raises(SystemExit):
         report.main()
     table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.split("\n\n")[0].splitlines()]
-    assert table[0] == ["data set", "IQL", "paper", "DMG", "paper"]
+    assert table[0] == ["data set", "IQL, dmg_offline", "paper", "DMG, dmg_offline", "paper"]
     assert table[2] == ["hopper-medium-v2", "25.0", "66.2", "21.0 ± 12.7", "100.6 ± 1.9"]
     assert table[4] == ["total", "60.0", "144.5", "52.0", "193.0"]
 

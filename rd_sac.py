@@ -209,7 +209,7 @@ class Agent(nn.Module):
         self.register_buffer("updates", torch.zeros(len(members), dtype=torch.int64))
         self.register_buffer("distance", torch.zeros(len(members)))  # D
         self.register_buffer("clone_distance", torch.zeros(len(members)))  # D_BC
-        self.register_buffer("z", torch.zeros(len(members), dtype=torch.bool))  # whether in stage 2
+        self.register_buffer("in_stage_2", torch.zeros(len(members), dtype=torch.bool))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
@@ -267,7 +267,7 @@ def switch_stage(agent, optimizers, observations, actions, policy_actions, args)
         agent.distance.lerp_((policy_actions - actions).square().mean((-2, -1)), 1 - 0.999)
         agent.clone_distance.lerp_(clone_loss, 1 - 0.999)
         is_near = agent.distance <= args.rd_switch * agent.clone_distance
-        agent.z |= is_near & (agent.updates >= args.rd_start)
+        agent.in_stage_2 |= is_near & (agent.updates >= args.rd_start)
         return agent.distance / agent.clone_distance
 
 
@@ -281,11 +281,11 @@ def rd_penalty(agent, phi, observations, policy_actions, ood_actions):
     phi_ood = agent.qf.features(observations, ood_actions)
     rd1 = (phi * phi_policy).sum(-1).mean(-1)  # (critics, M)
     rd2 = (phi_policy * phi_ood).sum(-1).mean(-1)
-    penalty = torch.where(agent.z, rd2, rd1).sum(0)
+    penalty = torch.where(agent.in_stage_2, rd2, rd1).sum(0)
     with torch.no_grad():
         cosine = nn.functional.cosine_similarity(phi, phi_policy, -1).mean((0, -1))
         losses = {"rd1": rd1.mean(0), "rd2": rd2.mean(0), "cosine": cosine}
-        losses |= {"phi_norm": phi.norm(dim=-1).mean((0, -1)), "z": agent.z.float()}
+        losses |= {"phi_norm": phi.norm(dim=-1).mean((0, -1)), "in_stage_2": agent.in_stage_2.float()}
         return penalty, losses | spread("ood", agent.qf.values(phi_ood))
 
 
@@ -352,7 +352,9 @@ def update(agent, optimizers, batch, args, update_actor):
         with torch.no_grad():
             policy_actions = agent.actor(observations)
             ood_actions = uniform[0] if args.ood == "uniform" else agent.ood_actor(observations)
-        losses["bc_distance"] = switch_stage(agent, optimizers, observations, actions, policy_actions, args)
+        losses["distance_ratio"] = switch_stage(
+            agent, optimizers, observations, actions, policy_actions, args
+        )
         penalty, rd_losses = rd_penalty(agent, phi, observations, policy_actions, ood_actions)
         losses |= rd_losses
     optimizers["qf"].zero_grad()

@@ -37,7 +37,7 @@ import export_replay
 import gymnasium as gym
 import numpy as np
 import tyro
-from store import errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
+from store import errors_in_one_line, fail, forward, is_stored, quiet_stderr, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -152,15 +152,8 @@ def next_waypoint(maze, ways, position, goal, rng):
 def load_ant(file):
     """The trained ant: what it sees (d4rl_antmaze.running_observation) -> action."""
     arrays = np.load(file)
-    *hidden, (last_weight, last_bias) = [(arrays[f"weight{i}"], arrays[f"bias{i}"]) for i in range(3)]
-
-    def act(observation):
-        x = observation.astype(np.float32)
-        for weight, bias in hidden:
-            x = np.maximum(x @ weight + bias, 0)
-        return np.tanh(x @ last_weight + last_bias)
-
-    return act
+    layers = [(arrays[f"weight{i}"], arrays[f"bias{i}"]) for i in range(3)]
+    return lambda observation: forward(layers, observation.astype(np.float32))
 
 
 def ant_policy(env, rng):

@@ -4,7 +4,8 @@
     python benchmark/export_replay.py runs/RUN local/hopper/medium-v0 --policy-steps 200000
 
 The first is the replay buffer up to the last checkpoint, like D4RL's medium-replay: every transition in its
-order, in episodes cut where they ended. The second is new episodes of the last policy with the noise that it
+order, in episodes cut where they ended. (dmg_finetune.py also begins new episodes after every checkpoint; the
+printed returns count those that it cut.) The second is new episodes of the last policy with the noise that it
 explored with, like D4RL's medium. The run must be from scratch (--offline-steps 0), in an environment whose
 observations are vectors; of several members the first one is stored.
 """
@@ -19,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
+from store import errors_in_one_line, fail, forward, is_stored, quiet_stderr, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -46,10 +47,8 @@ def buffer_episodes(rows, env, step_cost):
     Episodes are not marked in a buffer: they end where the next row's observation is not the one seen next.
     """
     n, space = env.observation_space.shape[0], env.action_space
-    widths = [n, space.shape[0], 1, n]
-    observations, actions, rewards, next_observations, terminations = np.split(
-        rows, np.cumsum(widths), axis=1
-    )
+    ends = np.cumsum([n, space.shape[0], 1, n])  # of the columns
+    observations, actions, rewards, next_observations, terminations = np.split(rows, ends, axis=1)
     actions = space.low + (space.high - space.low) * (actions + 1) / 2
     rewards, terminations = rewards[:, 0] + step_cost, terminations[:, 0] > 0
     is_last = np.append((next_observations[:-1] != observations[1:]).any(1), True) | terminations
@@ -74,18 +73,10 @@ def buffer_episodes(rows, env, step_cost):
 def load_policy(agent):
     """The first member's actor: observation -> action in [-1, 1]. agent: a checkpoint's state dictionary."""
     numbers = sorted({int(name.split(".")[1]) for name in agent if name.startswith("actor.")})
-    layers = [
-        (agent[f"actor.{i}.weight"][0].numpy(), agent[f"actor.{i}.bias"][0, 0].numpy()) for i in numbers
-    ]
-    mean, std, (last_weight, last_bias) = agent["mean"].numpy(), agent["std"].numpy(), layers.pop()
-
-    def policy(observation):
-        x = (observation.astype(np.float32) - mean) / std
-        for weight, bias in layers:
-            x = np.maximum(x @ weight + bias, 0)
-        return np.tanh(x @ last_weight + last_bias)
-
-    return policy
+    weights = [agent[f"actor.{i}.weight"][0].numpy() for i in numbers]
+    biases = [agent[f"actor.{i}.bias"][0, 0].numpy() for i in numbers]
+    layers, mean, std = list(zip(weights, biases)), agent["mean"].numpy(), agent["std"].numpy()
+    return lambda observation: forward(layers, (observation.astype(np.float32) - mean) / std)
 
 
 def policy_episodes(policy, env, noise, steps, seed):
@@ -116,10 +107,9 @@ def export(run_dir, dataset_id, policy_steps=0, seed=0):
         policy, noise = load_policy(state["agent"]), train_args["exploration_noise"]
         episodes = policy_episodes(policy, env, noise, policy_steps, seed)
     else:
-        dmg.require(
-            state["online_rows"].shape[1] > 0, f"{run_dir} has seen nothing before its last checkpoint"
-        )
-        episodes = buffer_episodes(state["online_rows"][0].numpy(), env, train_args["step_cost"])
+        rows = state["online_rows"][0].numpy()
+        dmg.require(len(rows), f"{run_dir} has seen nothing before its last checkpoint")
+        episodes = buffer_episodes(rows, env, train_args["step_cost"])
     episodes = [replace(episode, observations=np.float32(episode.observations)) for episode in episodes]
     bounds = [np.float32(env.observation_space.low), np.float32(env.observation_space.high)]
     about = dict(env=env, eval_env=env, observation_space=gym.spaces.Box(*bounds, dtype=np.float32))

@@ -68,6 +68,22 @@ def next_command(row, folder):
     return [script, *options, "--runs-dir", str(folder)]
 
 
+def plan(rows, parent):
+    """Say what is to be done for each row; returns (row, command, file for its output) of the unfinished."""
+    todo = []
+    for row in dict.fromkeys(map(tuple, rows)):
+        folder = parent / re.sub(r"[^\w.=-]+", "_", " ".join(row))
+        try:
+            command = next_command(row, folder)
+        except Exception as error:  # of many classes, because the file may hold anything
+            fail(f"{folder}: the result.json of its run is damaged ({error!r:.200}); remove that folder")
+        what = "finished" if command is None else "go on " if command[1] == "--resume" else "start "
+        print(f"{what}: {shlex.join(row)}")
+        if command is not None:
+            todo.append((row, command, folder / "output.txt"))
+    return todo
+
+
 def run_row(command, output, threads, gpu=None, started=lambda process: None):
     """Run the command here, on that GPU, with all that it prints in a file; returns its exit code."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
@@ -108,17 +124,7 @@ def main():
     parent = (args.runs_dir / args.runner.stem).resolve()
     if not rows:
         fail(f"{args.runner} has no rows: lines that begin with python and a script of this repository")
-    todo = []
-    for row in dict.fromkeys(map(tuple, rows)):
-        folder = parent / re.sub(r"[^\w.=-]+", "_", " ".join(row))
-        try:
-            command = next_command(row, folder)
-        except Exception as error:  # of many classes, because the file may hold anything
-            fail(f"{folder}: the result.json of its run is damaged ({error!r:.200}); remove that folder")
-        what = "finished" if command is None else "go on " if command[1] == "--resume" else "start "
-        print(f"{what}: {shlex.join(row)}")
-        if command is not None:
-            todo.append((row, command, folder / "output.txt"))
+    todo = plan(rows, parent)
     if args.dry_run or not todo:
         return
     is_local = args.cluster == "local"

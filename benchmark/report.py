@@ -103,14 +103,15 @@ def method_of(script, lam, args, offline_steps, online_steps):
 
 def has_papers_settings(member, args):
     """Whether a run's length and constants are those of the paper's numbers."""
-    is_maze, is_dmg = "antmaze" in member.dataset, "DMG" in (member.method or "")
+    is_maze = "antmaze" in member.dataset
     expected = {"hidden": [256, 256], "batch_size": 256, "gamma": 0.99, "tau": 0.005, "decay": 0.99}
     expected |= {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
-    if is_dmg:
+    if "DMG" in (member.method or ""):
         expected |= {"max_weight": 100.0 if is_maze else 3.0}
-        is_nu = member.nu == (0.5 if is_maze else 10.0 if "expert" in member.dataset else 0.1)
-    is_same = all(args.get(name, value) == value for name, value in expected.items())
-    return is_same and (not is_dmg or is_nu) and member.total in (10**6, 2 * 10**6)
+        expected |= {"nu": 0.5 if is_maze else 10.0 if "expert" in member.dataset else 0.1}
+    settings = args | {"nu": member.nu}
+    is_same = all(settings.get(name, value) == value for name, value in expected.items())
+    return is_same and member.total in (10**6, 2 * 10**6)
 
 
 def load_paper():
@@ -182,32 +183,27 @@ def table(experiments, paper):
 
 def paper_table(experiments, paper):
     """The same in the paper's form, data sets x methods, for the methods it has; None without any."""
-    cells, numbers = {}, {}
+    cells = {}  # (data set, method): mean, our text, the paper's text
     for experiment, members in experiments.items():
         key = experiment[0], f"{members[0].method}, {experiment[1]}"
         if members[0].method and (key not in cells or members[0].is_papers):  # the paper's settings go first
             mean, interval = mean_and_interval([member.last[0] for member in members])
-            cells[key] = number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)
-            numbers[key] = float(mean), paper_number(members, paper)
+            ours = number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)
+            cells[key] = float(mean), ours, paper_number(members, paper)
     datasets, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     if len(datasets) < 2:
         return None
-    rows = [["data set", *itertools.chain(*((method, "paper") for method in methods))]]
-    for dataset in datasets:
-        row = [dataset]
-        for method in methods:
-            row += [cells.get((dataset, method), "-"), numbers.get((dataset, method), (0, "-"))[1]]
-        rows.append(row)
-    total = ["total"]
+    head, total = ["data set"], ["total"]
+    columns = [datasets]
     for method in methods:
-        of_method = [numbers[dataset, method] for dataset in datasets if (dataset, method) in numbers]
-        theirs = [text.split()[0] for _, text in of_method if text != "-" and "(" not in text]
-        is_complete = len(of_method) == len(datasets)
-        total.append(number(sum(mean for mean, _ in of_method)) if is_complete else "-")
-        total.append(
-            f"{sum(map(float, theirs)):.1f}" if is_complete and len(theirs) == len(datasets) else "-"
-        )
-    return markdown([*rows, total])
+        column = [cells.get((dataset, method), (math.nan, "-", "-")) for dataset in datasets]
+        means, ours, theirs = zip(*column)
+        head += [method, "paper"]
+        columns += [ours, theirs]
+        total.append(number(sum(means)))
+        is_comparable = not any(text == "-" or "(" in text for text in theirs)
+        total.append(f"{sum(float(text.split()[0]) for text in theirs):.1f}" if is_comparable else "-")
+    return markdown([head, *zip(*columns), total])
 
 
 def panels(names, height=4.0):

@@ -50,6 +50,14 @@ def quiet_stderr():
         os.close(saved)
 
 
+def forward(layers, x):
+    """The output of a ReLU network that ends in tanh; layers: weights (inputs, outputs) and biases."""
+    *hidden, (last_weight, last_bias) = layers
+    for weight, bias in hidden:
+        x = np.maximum(x @ weight + bias, 0)
+    return np.tanh(x @ last_weight + last_bias)
+
+
 def play(env, policy, seed):
     """One episode of policy(observation) -> action, clipped to the box: T + 1 observations, T of the rest."""
     observation, _ = env.reset(seed=seed)

@@ -88,6 +88,10 @@ def forget_environments():
 
 @pytest.fixture
 def recorder():
+    store_recorder()
+
+
+def store_recorder():
     """24 transitions, told from those of the environments by a negative first number."""
     rng, episodes = np.random.default_rng(0), []
     for number in range(3):
@@ -132,13 +136,18 @@ def killed(call, script, *argv):
 def test_every_step_is_stored_as_it_was(monkeypatch):
     calls = spied(monkeypatch, *SCRATCH, "--seed", 1, 2, "--step-cost", 1.5)
     assert len(calls) == 40 - 10  # none before learning starts
-    ends, all_rows = set(), checkpoint()["online_rows"]
+    assert_stored_as_it_was(checkpoint()["online_rows"], step_cost=1.5)
+
+
+def assert_stored_as_it_was(all_rows, step_cost):
+    """Online rows (M, T, columns) against the record of the members' environments."""
+    ends = set()
     for rows, env in zip(all_rows, Recorder.of_members(), strict=True):
         observations, actions, rewards, next_observations, terminations = rows.split(WIDTHS, -1)
         before, played, reward, after, terminated, truncated = map(np.array, zip(*env.steps))
         np.testing.assert_array_equal(observations, before)
         np.testing.assert_allclose(actions * torch.tensor([2, 5]) + torch.tensor([0, 5]), played, atol=1e-5)
-        np.testing.assert_array_equal(rewards, reward - 1.5)
+        np.testing.assert_array_equal(rewards, reward - step_cost)
         np.testing.assert_array_equal(next_observations, after)
         np.testing.assert_array_equal(terminations, terminated)
         ends |= set(zip(terminated.ravel().tolist(), truncated.ravel().tolist()))

@@ -29,6 +29,7 @@ from conftest import (
 from reference import Plain, Reference, arrays_of, expectile_value
 from scipy import stats
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_finetune import Recorder, assert_stored_as_it_was, store_recorder
 from test_math import ACT, BATCH, OBS, assert_close, batch_of
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -381,6 +382,28 @@ def test_members_sample_the_data_and_their_own_steps(pendulum, monkeypatch):
         assert all(those <= data.union(own[:t]) for t, those in enumerate(sampled, 1))
         assert set().union(*sampled) >= set(own[:20]) and len(set().union(*sampled) & data) > 200
         assert sum(newest in those for newest, those in zip(own, sampled)) > 5
+
+
+def test_every_online_step_is_stored_as_it_was():
+    Recorder.made.clear()
+    store_recorder()
+    options = ["--env-id", "test/recorder/random-v0", "--eval-episodes", 0, "--online-steps", 40]
+    run("iql", *BOTH, *options, "--seed", 1, 2, "--step-cost", 1.5)
+    assert_stored_as_it_was(checkpoint()["online_rows"], step_cost=1.5)
+
+
+def test_the_acting_policy_sees_standardised_observations():
+    agent, _ = make((1, 2))
+    agent.mean[:], agent.std[:] = 5.0, 2.0
+    with torch.no_grad():
+        agent.log_std[:] = -5.0  # a standard deviation of 0.007
+        list(agent.actor.parameters())[0][:] *= 5
+    observations = np.random.default_rng(0).normal(5, 9, (2, OBS)).astype(np.float32)
+    actions = iql.explore(agent, observations, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
+    means = agent.actor((torch.from_numpy(observations)[:, None] - 5) / 2)[:, 0].detach().numpy()
+    np.testing.assert_allclose(actions, means.clip(-1, 1), atol=0.04)
+    raw = agent.actor(torch.from_numpy(observations)[:, None])[:, 0].detach().numpy()
+    assert np.abs(raw - means).max() > 0.1
 
 
 def test_online_actions_are_samples_of_the_policy(pendulum):

@@ -3,6 +3,7 @@
 import math
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def batch_of(members=3, seed=0):
 
 def nets_of(agent, m):
     """Name -> networks of member m, one or a critic each -> copies of their arrays [w1, b1, w2, b2, ...]."""
-    found, members = {}, len(agent.z)
+    found, members = {}, len(agent.in_stage_2)
     for name in (*BASE, *RD):
         parameters = list(getattr(agent, name).parameters())
         rows = range(m, len(parameters[0]), members)
@@ -139,7 +140,7 @@ class Reference:
             for name, values in dict(rd1=rd1, rd2=rd2, cosine=cosines, phi_norm=norms).items():
                 losses[name] = (sum(values) / len(values)).item()
             ratio = self.distance / self.clone_distance
-            losses |= {"z": self.z, "bc_distance": ratio, "q_std_ood": q_std_ood}
+            losses |= {"in_stage_2": self.z, "distance_ratio": ratio, "q_std_ood": q_std_ood}
         if update_actor:
             p = self.pi("actor", s)
             qs = self.q("qf", s, p)
@@ -194,7 +195,7 @@ def test_updates_equal_their_formulas(name):
             for net, found in nets_of(agent, m).items():
                 for x, y in zip(sum(found, []), sum(reference.nets[net], [])):
                     torch.testing.assert_close(x, y.reshape(x.shape), rtol=0, atol=1e-9, msg=f"{net} at {t}")
-    stages = agent.z.tolist()
+    stages = agent.in_stage_2.tolist()
     assert stages == [reference.z == 1 for reference in references]
     if len(members) > 1:
         assert stages == (3 * [args.rd_switch > 1e6] if args.rd_switch != 1.5 else [True, True, False])
@@ -239,7 +240,11 @@ def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
         ends.append([nets_of(agent, m) for m in range(2)])
         if not coef:
             assert all(torch.equal(x, y) for n in RD for x, y in zip(before[n][0], ends[-1][0][n][0]))
-            assert not any(optimizers[n].state for n in RD) and not agent.updates.any() and not agent.z.any()
+            assert (
+                not any(optimizers[n].state for n in RD)
+                and not agent.updates.any()
+                and not agent.in_stage_2.any()
+            )
     base, without, beside = ends
     for name in BASE:
         assert_equal(base[0][name], without[0][name], name)
@@ -270,7 +275,7 @@ def test_the_kernel_of_the_last_layer_is_the_dot_product_of_features_plus_one():
         return sum((x * y).sum() for x, y in zip(*sides))
 
     for stage, (one, other) in enumerate(((a, p), (p, ood))):
-        agent.z.fill_(stage == 1)
+        agent.in_stage_2.fill_(stage == 1)
         penalty, losses = rd.rd_penalty(agent, agent.qf.features(s, a), s, p, ood)
         kernels = [[kernel(i, m, b, one, other) for b in range(BATCH)] for i in range(2) for m in range(3)]
         kernels = torch.stack([torch.stack(row) for row in kernels]).view(2, 3, BATCH)
@@ -289,7 +294,7 @@ def test_the_kernel_of_the_last_layer_is_the_dot_product_of_features_plus_one():
 def test_the_penalty_moves_no_policy(stage):
     """Without an update of the actors no gradient comes to them; the clone's is that of cloning alone."""
     agent, optimizers, args = make([(1, 100.0)])
-    agent.z.fill_(stage)
+    agent.in_stage_2.fill_(stage)
     batch = batch_of(1)
     loss = (agent.clone(batch[0]) - batch[1]).square().mean()
     expected = torch.autograd.grad(loss, [*agent.clone.parameters()])
@@ -306,7 +311,7 @@ def test_the_penalty_separates_features():
     """The critics alone learn, from it alone; a stage lowers its own product."""
     for stage in (1, 2):
         agent, optimizers, args = make([(1, 1.0)], rd_start=0, rd_switch=0.0)
-        agent.z.fill_(stage == 2)
+        agent.in_stage_2.fill_(stage == 2)
         s, a, *_, ood = batch_of(1)
         products = []
         for _ in range(50):
@@ -330,9 +335,11 @@ def test_when_a_member_enters_stage_2():
         if t == 5:
             agent.distance[:2] = torch.tensor([1e9, 1.4e6])
         losses = rd.update(agent, optimizers, batch_of(seed=t), args, False)
-        stages.append(agent.z.tolist())
-        assert losses["z"].tolist() == agent.z.tolist() and agent.updates.tolist() == [t] * 3
-        torch.testing.assert_close(losses["bc_distance"], agent.distance / agent.clone_distance)
+        stages.append(agent.in_stage_2.tolist())
+        assert (
+            losses["in_stage_2"].tolist() == agent.in_stage_2.tolist() and agent.updates.tolist() == [t] * 3
+        )
+        torch.testing.assert_close(losses["distance_ratio"], agent.distance / agent.clone_distance)
     out, first, both = [False] * 3, [True, False, False], [True, True, False]
     assert stages == [out, out, first, first, both, both]
 
@@ -347,7 +354,7 @@ def test_distances_from_the_data():
     rd.update(agent, optimizers, batch_of(), args, False)
     for found, expected in zip((agent.distance, agent.clone_distance), before):
         torch.testing.assert_close(found, 0.001 * expected, equal_nan=True)
-    assert agent.z.tolist() == [True, False, True]
+    assert agent.in_stage_2.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("kappa_ood", [0.0, 2.0])
@@ -402,13 +409,17 @@ def test_a_member_among_three_is_alone(changes):
         for t in range(1, 9):
             batch = [x[rows.start : rows.stop] for x in batch_of(seed=t)]
             losses = rd.update(agent, optimizers, batch, args, t % 2 == 0)
-        ends.append((nets_of(agent, len(rows) // 2), agent.z[len(rows) // 2].item(), losses))
+        ends.append((nets_of(agent, len(rows) // 2), agent.in_stage_2[len(rows) // 2].item(), losses))
     (among, stage, _), (alone, stage_alone, _), (poisoned, _, losses) = ends
     for name in among:
         for x, y, z in zip(sum(among[name], []), sum(alone[name], []), sum(poisoned[name], [])):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
             assert torch.equal(x, z), name
-    assert stage is stage_alone is False and losses["qf_loss"][0].isnan() and losses["z"].tolist()[2] == 1
+    assert (
+        stage is stage_alone is False
+        and losses["qf_loss"][0].isnan()
+        and losses["in_stage_2"].tolist()[2] == 1
+    )
     assert all(loss[1:].isfinite().all() for loss in losses.values())
 
 
@@ -484,14 +495,12 @@ def test_what_members_write(pendulum):
     members = [(f"seed{seed}_rd{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
     assert [(member["name"], member["seed"], member["rd_coef"]) for member in saved["members"]] == members
     assert saved["script"] == "rd_td3" and saved["step"] == 40 and saved["args"]["rd_coef"] == [0.0, 0.01]
-    tags = (
-        "qf_loss actor_loss q_values rd1 rd2 cosine phi_norm bc_distance z q_std_data q_std_policy q_std_ood"
-    )
-    tags += " SPS episodic_return normalized_score"
+    tags = "qf_loss actor_loss q_values rd1 rd2 cosine phi_norm distance_ratio in_stage_2"
+    tags += " q_std_data q_std_policy q_std_ood SPS episodic_return normalized_score"
     for member in saved["members"]:
         found, entries = scalars(member["name"]), member["evaluations"]
         assert found.keys() == set(tags.split())
-        assert found["z"][2:5] == [(15, 0), (20, 1), (25, 1)]
+        assert found["in_stage_2"][2:5] == [(15, 0), (20, 1), (25, 1)]
         assert [entry["step"] for entry in entries] == [0, 10, 20, 30, 40]
         assert all(math.isfinite(entry["q_mean"]) for entry in entries[1:])
         assert member["diverged_at"] is None and len(entries[-1]["returns"]) == 2
@@ -518,12 +527,12 @@ def test_a_killed_run_resumes_bit_for_bit(call, pendulum):
     ended(fork("rd_td3", *options, before=die_at(call)), -signal.SIGKILL)
     state = checkpoint()
     assert state["run"]["step"] == 10 and state["agent"]["updates"].tolist() == [10, 10]
-    assert state["agent"]["z"].tolist() == [True, False] and (state["agent"]["distance"] > 0).all()
+    assert state["agent"]["in_stage_2"].tolist() == [True, False] and (state["agent"]["distance"] > 0).all()
     assert all(state["optimizers"][name]["state"] for name in ("qf", "actor", "clone", "ood_actor"))
     run("rd_td3", "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
     assert_equal(result("unbroken"), result())
-    assert checkpoint()["agent"]["z"].all() and checkpoint()["agent"]["updates"].tolist() == [40, 40]
+    assert checkpoint()["agent"]["in_stage_2"].all() and checkpoint()["agent"]["updates"].tolist() == [40, 40]
 
 
 REFUSED = {
@@ -542,3 +551,23 @@ REFUSED = {
 @pytest.mark.parametrize("flags", REFUSED)
 def test_bad_flags(flags, pendulum):
     assert REFUSED[flags] in refused("rd_td3", *TINY, *flags.split())
+
+
+def test_defaults_and_presets():
+    values = dict(
+        critics=2,
+        kappa=0.0,
+        q_weight=2.5,
+        bc_weight=1.0,
+        policy_frequency=2,
+        hidden=(256, 256),
+        policy_noise=0.2,
+        noise_clip=0.5,
+    )
+    values |= dict(rd_coef=(0.001,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0, gamma=0.99)
+    values |= dict(learning_rate=3e-4, tau=0.005, batch_size=256, normalize_observations=True)
+    for env_id in ("Hopper-v5", "AntMaze_Large-v4", "D4RLAntMaze/umaze-v2"):
+        dataset = SimpleNamespace(id="x", env_spec=SimpleNamespace(id=env_id))
+        args = rd.Args(**rd.presets(dataset))
+        assert values.items() <= vars(args).items(), env_id
+        assert args.step_cost == ("AntMaze" in env_id)

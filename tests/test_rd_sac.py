@@ -6,6 +6,7 @@ What rd_sac.py has from rd_td3.py to the letter (test_in_step.py) is tested ther
 import math
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -68,7 +69,7 @@ def of_members(batch, rows):
 
 def nets_of(agent, m):
     """Name -> networks of member m, one or a critic each -> copies of their arrays [w1, b1, w2, b2, ...]."""
-    found, members = {}, len(agent.z)
+    found, members = {}, len(agent.in_stage_2)
     for name in (*BASE, *RD):
         parameters = list(getattr(agent, name).parameters())
         rows = range(m, len(parameters[0]), members)
@@ -264,7 +265,7 @@ class Reference:
             self.clone_distance = 0.999 * self.clone_distance + 0.001 * clone_loss.item()
             if self.t >= args.rd_start and self.distance <= args.rd_switch * self.clone_distance:
                 self.z = 1
-            losses |= {"z": self.z, "bc_distance": self.distance / self.clone_distance}
+            losses |= {"in_stage_2": self.z, "distance_ratio": self.distance / self.clone_distance}
             losses["q_std_ood"] = torch.stack(self.q("qf", s, ood)).std(0).mean().item()
         td, gaps, rd1, rd2, norms, cosines = [], [], [], [], [], []
         for i, net in enumerate(nets["qf"]):
@@ -330,7 +331,7 @@ def test_updates_equal_their_formulas(name):
                         torch.testing.assert_close(
                             x, y.reshape(x.shape), rtol=0, atol=1e-9, msg=f"{net} at {t}"
                         )
-    stages = agent.z.tolist()
+    stages = agent.in_stage_2.tolist()
     assert stages == [reference.z == 1 for reference in references]
     if len(members) > 1:
         assert stages == (3 * [True] if args.rd_switch > 1e6 else [True, True, False])
@@ -384,7 +385,11 @@ def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
         ends.append([nets_of(agent, m) for m in range(2)])
         if not coef:
             assert all(torch.equal(x, y) for n in RD for x, y in zip(before[n][0], ends[-1][0][n][0]))
-            assert not any(optimizers[n].state for n in RD) and not agent.updates.any() and not agent.z.any()
+            assert (
+                not any(optimizers[n].state for n in RD)
+                and not agent.updates.any()
+                and not agent.in_stage_2.any()
+            )
     base, without, beside = ends
     for name in (*BASE, "log_alpha"):
         assert_equal(base[0][name], without[0][name], name)
@@ -398,7 +403,7 @@ def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
 def test_the_penalty_moves_no_policy(stage):
     """Without an update of the policies no gradient comes to them; the clone's is that of cloning alone."""
     agent, optimizers, args = make([(1, 100.0)])
-    agent.z.fill_(stage)
+    agent.in_stage_2.fill_(stage)
     batch = batch_of(1)
     loss = (agent.clone(batch[0]) - batch[1]).square().mean()
     expected = torch.autograd.grad(loss, [*agent.clone.parameters()])
@@ -477,14 +482,18 @@ def test_a_member_among_three_is_alone(changes):
         for t in range(1, 7):
             batch = of_members(batch_of(seed=t, k=K if args.cql_alpha else 0), rows)
             losses = rd.update(agent, optimizers, batch, args, True)
-        m = len(agent.z) // 2
-        ends.append((nets_of(agent, m), agent.z[m].item(), losses))
+        m = len(agent.in_stage_2) // 2
+        ends.append((nets_of(agent, m), agent.in_stage_2[m].item(), losses))
     (among, stage, _), (alone, stage_alone, _), (poisoned, _, losses) = ends
     for name in among:
         for x, y, z in zip(sum(among[name], []), sum(alone[name], []), sum(poisoned[name], [])):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
             assert torch.equal(x, z), name
-    assert stage is stage_alone is False and losses["qf_loss"][0].isnan() and losses["z"].tolist()[2] == 1
+    assert (
+        stage is stage_alone is False
+        and losses["qf_loss"][0].isnan()
+        and losses["in_stage_2"].tolist()[2] == 1
+    )
     assert all(loss[1:].isfinite().all() for loss in losses.values())
 
 
@@ -550,7 +559,7 @@ def test_a_cuda_graph_ends_where_eager_updates_end(pendulum):
 
 FAST = [*TINY, *"--hidden 16 16 --cql-actions 3".split()]
 LOSSES = "qf_loss actor_loss q_values alpha entropy q_std_data q_std_policy".split()
-RD_LOSSES = "rd1 rd2 cosine phi_norm bc_distance z q_std_ood".split()
+RD_LOSSES = "rd1 rd2 cosine phi_norm distance_ratio in_stage_2 q_std_ood".split()
 
 
 def losses_of(member):
@@ -608,14 +617,14 @@ def test_a_killed_run_resumes_bit_for_bit(call, pendulum):
     ended(fork("rd_sac", *options, before=die_at(call)), -signal.SIGKILL)
     state = checkpoint()
     assert state["run"]["step"] == 10 and state["agent"]["updates"].tolist() == [10, 10]
-    assert not state["agent"]["z"].any() and (state["agent"]["log_alpha"] != 0).all()
+    assert not state["agent"]["in_stage_2"].any() and (state["agent"]["log_alpha"] != 0).all()
     names = ("qf", "actor", "log_alpha", "clone", "ood_actor")
     assert all(state["optimizers"][name]["state"][0]["step"] == 10 for name in names)
     assert len(state["optimizers"]["actor"]["state"]) == 8  # three layers, and the head of the log std
     run("rd_sac", "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
     assert_equal(result("unbroken"), result())
-    assert checkpoint()["agent"]["z"].all()
+    assert checkpoint()["agent"]["in_stage_2"].all()
 
 
 REFUSED = {
@@ -644,3 +653,23 @@ def test_what_is_drawn_at_once_has_a_bound():
         with pytest.raises(SystemExit):
             rd.check(replace(args, **changes))
     rd.check(replace(args, log_interval=1000, cql_alpha=0.0))
+
+
+def test_defaults_and_presets():
+    values = dict(
+        critics=2,
+        kappa=0.0,
+        cql_alpha=10.0,
+        cql_actions=10,
+        backup_entropy=False,
+        policy_learning_rate=3e-5,
+        hidden=(256, 256, 256),
+        policy_frequency=1,
+    )
+    values |= dict(rd_coef=(0.001,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0, gamma=0.99)
+    values |= dict(learning_rate=3e-4, tau=0.005, batch_size=256, normalize_observations=True)
+    for env_id in ("Hopper-v5", "AntMaze_Large-v4", "D4RLAntMaze/umaze-v2"):
+        dataset = SimpleNamespace(id="x", env_spec=SimpleNamespace(id=env_id))
+        args = rd.Args(**rd.presets(dataset))
+        assert values.items() <= vars(args).items(), env_id
+        assert args.step_cost == ("AntMaze" in env_id)

@@ -30,6 +30,7 @@ import tyro
 from matplotlib import cycler
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
 VALUES = ("normalized_score", "episodic_return", "q_mean")  # of an evaluation
@@ -282,13 +283,16 @@ def draw_ablation(experiments, name):
         is_free_below = any(member.diverged_at for _, members in groups[title] for member in members)
         right = axes.twinx()
         axes.margins(x=0.1)
-        for side, column, color, style, label in (
-            (axes, 0, COLORS[0], "o-", "normalized score"),
-            (right, 2, COLORS[2], "s--", "mean Q"),
+        for side, column, color, style, points, label in (
+            (axes, 0, COLORS[0], "o-", -3, "normalized score"),
+            (right, 2, COLORS[2], "s--", 3, "mean Q"),
         ):
             mean = [mean[column] for mean, _ in statistics]
             interval = [interval[column] for _, interval in statistics]
-            side.errorbar(values, mean, interval, fmt=style, color=color, capsize=3)
+            bars = side.errorbar(values, mean, interval, fmt=style, color=color, capsize=3)
+            shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)  # neither covers the other
+            for artist in bars.get_children():
+                artist.set_transform(side.transData + shift)
             side.set_ylabel(label, color=color)
             side.tick_params(axis="y", colors=color)
             side.margins(y=0.4 if is_free_below else 0.1)
@@ -302,7 +306,8 @@ def draw_ablation(experiments, name):
         axes.set_xlabel(name)
         if name == "nu" and min(values) > 0:
             axes.set_xscale("log")
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+        rotation = 45 if len(values) > 5 else 0
+        axes.set_xticks(values, [f"{value:g}" for value in values], rotation=rotation)
         axes.minorticks_off()
     return figure
 

@@ -61,10 +61,12 @@ def read_rows(runner):
 def next_command(row, folder):
     """What is to be done for a row in its folder: a command, or None if it has finished."""
     script, *options = row
-    for run in sorted(folder.glob("*/checkpoint.pt"), reverse=True):
-        if all(member.has_ended for member in report.load(run.parent)):
+    runs = {path.parent for name in ("result.json", "checkpoint.pt") for path in folder.glob(f"*/{name}")}
+    for run in sorted(runs, reverse=True):
+        if all(member.has_ended for member in report.load(run)):
             return None
-        return [script, "--resume", str(run.parent)]
+        if (run / "checkpoint.pt").exists():
+            return [script, "--resume", str(run)]
     return [script, *options, "--runs-dir", str(folder)]
 
 

@@ -188,6 +188,16 @@ def test_a_diverged_run_has_finished(start):
     assert start(["--half"]).out == "finished: fake.py --half\n"
 
 
+def test_a_finished_run_is_its_result_alone(start):
+    start(["--seed 1", "--half"], code=1)
+    for checkpoint in Path("runs").glob("*/*/*/checkpoint.pt"):
+        checkpoint.unlink()
+    assert (
+        start(["--seed 1", "--half"], "--dry-run").out
+        == "finished: fake.py --seed 1\nstart : fake.py --half\n"
+    )
+
+
 def test_a_dry_run_does_nothing(start):
     assert (
         start(["--seed 1", "--half"], "--dry-run").out == "start : fake.py --seed 1\nstart : fake.py --half\n"

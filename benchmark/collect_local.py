@@ -12,7 +12,11 @@ antmaze-*:   D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py).
              cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and
              large from anywhere to the goals of the play data. At its goal it runs on to the end of the
              episode; 25 steps after a fall on its back the episode is cut short. Rewards and terminations
-             are for one goal in the goal cell, at every transition that ends within 0.5 m of it.
+             are for one goal, the middle of those that an evaluation draws, at every transition that ends
+             within 0.5 m of it.
+antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
+             keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of
+             0.1 s. Five times D4RL's torque is at hand there; the ant asks for a quarter of it.
 
 The ant is ant.npz, trained in an open field and saved by
 
@@ -50,10 +54,12 @@ SPEEDS = (0.5, 4.0)  # in m/s, drawn for each episode
 LOCOMOTION = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
 MEDIUM_SCORE, EVAL_INTERVAL, LEARNING_STARTS, MEDIUM_STEPS = 100 / 3, 5_000, 10_000, 200_000
 ANT = Path(__file__).with_name("ant.npz")
+ROBOTICS_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "large": "AntMaze_Large-v4"}
+ROBOTICS_STRENGTH = 0.25  # of motors five times as strong as D4RL's; with more of it the ant falls
 ANT_STEPS, ANT_NOISE, STEPS_ON_BACK = 1_000_000, 0.3, 25
 NAMES = [f"pointmaze-{maze}" for maze in MAZES]
 NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("medium", "medium-replay")]
-NAMES += [f"antmaze-{maze}" for maze in d4rl_antmaze.MAZES]
+NAMES += [f"{env}-{maze}" for env in ("antmaze", "antmaze_v4") for maze in ROBOTICS_MAZES]
 
 
 @dataclass
@@ -81,29 +87,47 @@ def next_cells(maze_map, goal):
     return following
 
 
+def next_center(maze, ways, observation):
+    """The goal if it lies in this cell, else the middle of the next one (x, y); Gymnasium-Robotics' maze."""
+    goal = tuple(maze.cell_xy_to_rowcol(observation["desired_goal"]))
+    cell = tuple(maze.cell_xy_to_rowcol(observation["achieved_goal"]))
+    if goal not in ways:
+        ways[goal] = next_cells(maze.maze_map, goal)
+    if cell == goal or cell not in ways[goal]:
+        return observation["desired_goal"]
+    return maze.cell_rowcol_to_xy(np.array(ways[goal][cell]))
+
+
 def waypoint_policy(env, rng, speed, noise=0.5):
     """Drive at `speed` to the next cell on the shortest way to the goal, with Gaussian noise on forces."""
     maze, ways = env.unwrapped.maze, {}
 
     def policy(observation):
         position, velocity = observation["observation"][:2], observation["observation"][2:]
-        goal = tuple(maze.cell_xy_to_rowcol(observation["desired_goal"]))
-        cell = tuple(maze.cell_xy_to_rowcol(position))
-        if goal not in ways:
-            ways[goal] = next_cells(maze.maze_map, goal)
-        if cell == goal or cell not in ways[goal]:
-            waypoint = observation["desired_goal"]
-        else:
-            waypoint = maze.cell_rowcol_to_xy(np.array(ways[goal][cell]))
-        way = waypoint - position
+        way = next_center(maze, ways, observation) - position
         distance = np.linalg.norm(way) + 1e-6
         return 2 * (min(speed, 5 * distance) * way / distance - velocity) + noise * rng.normal(size=2)
 
     return policy
 
 
-class AntMazeRecording(gym.Wrapper):
-    """Starts, goals and ends of D4RL's recordings, but for falls: D4RL leaves the ant on its back."""
+class UntilFall(gym.Wrapper):
+    """An episode goes on at the goal and ends after a fall; D4RL and Minari leave the ant on its back."""
+
+    def reset(self, *, seed=None, options=None):
+        self.steps_on_back = 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action):
+        observation, reward, _, truncated, info = self.env.step(action)
+        ant = getattr(self.unwrapped, "ant_env", self.unwrapped)
+        x, y = ant.data.qpos[4:6]  # of the quaternion
+        self.steps_on_back = self.steps_on_back + 1 if x * x + y * y > 0.5 else 0
+        return observation, reward, False, truncated or self.steps_on_back == STEPS_ON_BACK, info
+
+
+class AntMazeRecording(UntilFall):
+    """With the starts and goals of D4RL's recordings."""
 
     def __init__(self, env, rng):
         super().__init__(env)
@@ -112,17 +136,10 @@ class AntMazeRecording(gym.Wrapper):
         self.starts = [cell for cell in d4rl_antmaze.cells(maze) if cell not in self.goals]
 
     def reset(self, *, seed=None, options=None):
-        self.steps_on_back = 0
         if len(self.goals) > 1:
             options = {"start_cell": tuple(self.rng.choice(self.starts))}
             options["goal_cell"] = tuple(self.rng.choice(self.goals))
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action):
-        observation, reward, _, truncated, info = self.env.step(action)
-        x, y = observation[4:6]  # of the quaternion
-        self.steps_on_back = self.steps_on_back + 1 if x * x + y * y > 0.5 else 0
-        return observation, reward, False, truncated or self.steps_on_back == STEPS_ON_BACK, info
+        return super().reset(seed=seed, options=options)
 
 
 def next_waypoint(maze, ways, position, goal, rng):
@@ -169,13 +186,27 @@ def ant_policy(env, rng):
     return policy
 
 
-def relabel(env, episodes, seed):
+def robotics_ant_policy(env, rng):
+    """The same in Gymnasium-Robotics' maze, where an action of 1 is five times as strong."""
+    act, ways, maze = load_ant(ANT), {}, env.unwrapped.maze
+
+    def policy(observation):
+        position = np.concatenate([observation["achieved_goal"], observation["observation"][:13]])
+        velocity, waypoint = observation["observation"][13:], next_center(maze, ways, observation)
+        action = act(d4rl_antmaze.running_observation(position, velocity, waypoint))
+        noisy = np.clip(action + ANT_NOISE * rng.normal(size=action.shape), -1, 1)
+        return ROBOTICS_STRENGTH * noisy
+
+    return policy
+
+
+def relabel(env, episodes):
     """The episodes with rewards and terminations for one goal, and a line about them.
 
-    D4RL's own data were made so: the goal is drawn once, and what follows after it is reached stays in.
+    D4RL's own data were made so, and what follows after the goal is reached stays in. D4RL draws that goal;
+    this is the middle of the square from which every evaluation draws its own.
     """
-    env.reset(seed=seed)
-    goal, relabelled = env.unwrapped.goal, []
+    goal, relabelled = env.unwrapped.goal_cell_xy + d4rl_antmaze.GOAL_OFFSET, []
     for episode in episodes:
         observations = episode.observations.astype(np.float32)
         is_reached = np.linalg.norm(observations[1:, :2] - goal, axis=1) <= d4rl_antmaze.GOAL_RADIUS
@@ -256,6 +287,19 @@ def record_maze(env_name, level, args):
         def new_policy():
             return waypoint_policy(env, rng, rng.uniform(*SPEEDS))
 
+    elif env_name == "antmaze_v4":
+        options = dict(continuing_task=True, reset_target=False)
+        if level == "umaze":  # one start and one goal, as in Minari's
+            rows = d4rl_antmaze.MAZES[level].lower().split()
+            options["maze_map"] = [[int(mark) if mark.isdigit() else mark for mark in row] for row in rows]
+        with quiet_stderr():
+            env = gym.make(f"gymnasium_robotics:{ROBOTICS_MAZES[level]}", **options)
+        algorithm, package, steps = "TD3 ant with waypoints", "gymnasium-robotics", ANT_STEPS
+        policy, recorded = robotics_ant_policy(env, rng), UntilFall(env)
+
+        def new_policy():
+            return policy
+
     else:
         with quiet_stderr():
             env = gym.make(f"benchmark.d4rl_antmaze:D4RLAntMaze/{level}-v2")
@@ -270,7 +314,7 @@ def record_maze(env_name, level, args):
     about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="DMG contributors")
     about |= dict(algorithm_name=algorithm, requirements=[package])
     if env_name == "antmaze":
-        episodes, outcome = relabel(env, episodes, args.seed)
+        episodes, outcome = relabel(env, episodes)
         about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, (29,), np.float32)
     else:
         is_reached = [episode.rewards.any() for episode in episodes]

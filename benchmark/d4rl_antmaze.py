@@ -30,6 +30,7 @@ DATA_GOALS = {
 }
 TIME_LIMITS = {"umaze": 700, "medium": 1000, "large": 1000}  # steps of 0.1 s
 CELL_SIZE, WALL_HEIGHT, GOAL_RADIUS = 4.0, 2.0, 0.5  # metres
+GOAL_OFFSET = 0.75  # in x and y, of the goals that are drawn from the middle of their cell: on average
 MOTOR_STRENGTH = 30.0  # of an action of 1
 # The open field: distance of new goals (m), steps after which one is given up, highest speed that pays (m/s)
 FIELD_RADIUS, GOAL_STEPS, TOP_SPEED = 10.0, 150, 2.0

@@ -123,7 +123,7 @@ def test_goals_are_drawn_anew_around_the_goal_cell(maze):
     maze.reset(seed=0)
     goals = np.array([maze.reset() and env.goal.copy() for _ in range(1500)]) - GOALS[env.maze]
     assert goals.min() > 0 and goals.max() < 1.5 and len(np.unique(goals)) == goals.size
-    np.testing.assert_allclose(goals.mean(0), 0.75, atol=0.035)  # of U(0, 1) + U(0, 0.5)
+    np.testing.assert_allclose(goals.mean(0), d4rl_antmaze.GOAL_OFFSET, atol=0.035)  # of U(0, 1) + U(0, 0.5)
     np.testing.assert_allclose(goals.var(0), (1 + 0.25) / 12, atol=0.015)
     np.testing.assert_allclose((goals < 0.5).mean(0), 0.25, atol=0.06)  # of U(0, 1.5) it would be a third
     assert abs(np.corrcoef(goals.T)[0, 1]) < 0.15

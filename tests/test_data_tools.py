@@ -144,10 +144,8 @@ def test_antmaze_is_recorded_for_one_goal(run):
     dataset_id, args = "local/antmaze/umaze-v0", (collect_local, "antmaze-umaze", "--steps", 701)
     code, out, _ = run(*args)
     assert code == 0 and out.startswith(f"{dataset_id}: ") and out.count("\n") == 1
-    env = make_antmaze("umaze")
-    env.reset(seed=0)
-    goal, dataset, first = env.unwrapped.goal, minari.load_dataset(dataset_id), transitions(dataset_id)
-    is_near = np.hypot(*(first[3][:, :2] - goal).T) <= 0.5
+    dataset, first = minari.load_dataset(dataset_id), transitions(dataset_id)
+    is_near = np.hypot(*(first[3][:, :2] - (0.75, 8.75)).T) <= 0.5
     assert 0 < is_near.sum() < len(is_near) and f"{is_near.sum():,} transitions" in out
     assert (first[2] == is_near).all() and (first[4] == is_near).all()
     assert any(episode.terminations[:-1].any() for episode in dataset)  # episodes go on at the goal
@@ -167,6 +165,25 @@ def test_antmaze_is_recorded_for_one_goal(run):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0] == "d4rlantmaze 700" and lines[-1] == f"{len(is_near)} {len(is_near)} 68"
+
+
+def test_antmaze_v4_is_recorded_as_minaris(run):
+    dataset_id = "local/antmaze_v4/umaze-v0"
+    code, out, _ = run(collect_local, "antmaze_v4-umaze", "--steps", 701)
+    assert code == 0 and out.startswith(f"{dataset_id}: ") and out.count("\n") == 1
+    dataset = dmg.open_dataset(dataset_id)
+    settings, env = dmg.Args(**dmg.presets(dataset)), dmg.make_env(dataset)
+    assert dmg.task_of(dataset) == "antmaze" and env.spec.max_episode_steps == 700
+    rows, widths, _ = dmg.load_transitions(dataset, env.get_wrapper_attr("is_reached"), settings)
+    assert widths == [29, 8, 1, 29, 1]
+    start, goal = (env.unwrapped.maze.cell_rowcol_to_xy(np.array(cell)) for cell in ((1, 1), (3, 1)))
+    is_near = np.hypot(*(rows[:, 38:40] - goal).T) <= 0.5
+    assert is_near.any() and (rows[:, -1] == is_near).all() and (rows[:, 37] == is_near - 1.0).all()
+    for episode in dataset:
+        assert episode.observations["observation"].shape[1] == 27 and not episode.terminations.any()
+        assert (np.abs(episode.observations["achieved_goal"][0] - start) <= 1.2).all()
+        assert (np.abs(episode.observations["desired_goal"] - goal) <= 1).all()
+        assert np.abs(episode.actions).max() <= 0.25
 
 
 @pytest.mark.parametrize("maze", ["medium", "large"])

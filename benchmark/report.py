@@ -81,6 +81,7 @@ def load(folder):
         member.is_papers = has_papers_settings(member, args)
         member.online_from = offline if online else None
         member.speed, member.together = float(run.get("updates_per_second") or math.nan), len(run["members"])
+        member.device = str(args["device"])
         members.append(member)
     if not members:
         raise ValueError("no members")
@@ -318,7 +319,7 @@ def draw_runtimes(experiments):
     for (_, script, *_), members in experiments.items():
         for member in members:
             if math.isfinite(member.speed):
-                label = f"{script}, {member.together} member(s)"
+                label = f"{script}, {member.together} member(s), {member.device}"
                 bars.setdefault(label, []).append(1e6 / 3600 / member.speed / member.together)
     bars = {label: float(np.mean(hours)) for label, hours in bars.items()}
     if not bars:

@@ -30,7 +30,8 @@ folder = pathlib.Path(words[-1]) / "env__fake__1" if is_new else pathlib.Path(wo
 folder.mkdir(exist_ok=True)
 is_half = is_new and bool({"--half", "--wait"} & set(words))
 member = {"name": "seed1", "seed": 1, "lam": 0.25, "nu": 0.1, "diverged_at": None, "evaluations": []}
-run = {"script": "fake", "env_id": "env", "data_crc32": 0, "args": {"offline_steps": 20}}
+args = {"device": "cpu", "offline_steps": 20}
+run = {"script": "fake", "env_id": "env", "data_crc32": 0, "args": args}
 run |= {"step": 10 if is_half else 20, "members": [member]}
 (folder / "result.json").write_text(json.dumps(run))
 (folder / "checkpoint.pt").touch()
@@ -105,7 +106,6 @@ python dmg_offline.py --exp-name f 2>&1 | tee f.txt; echo
     python dmg_offline.py --in a-loop
 python benchmark/report.py runs/*
 python -m pytest
-python dmg_nothing.py
 python
 pythonic dmg_offline.py
 echo python dmg_offline.py
@@ -259,6 +259,7 @@ def test_a_damaged_result_is_one_line(start, content):
 
 
 BAD_RUNNERS = {
+    "a script that is missing": (b"python dmg_none.py\n", "rows of dmg_none.py, which"),
     "nothing that runs": (b"echo\npython -m pytest\n", "has no rows"),
     "an open quote": (b"python dmg_offline.py 'a\n", "No closing quotation"),
     "no text": (b"\xff\xfe", "no shell script"),

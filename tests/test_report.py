@@ -21,6 +21,7 @@ def write(folder, scores, seeds=(1, 2, 3), step=20, diverged=(), **changes):
     """A run folder; scores: of each member after 0, 10 and 20 of 20 updates; diverged: seeds."""
     result = {"script": "dmg_offline", "env_id": "hopper", "data_crc32": 7, "step": step, "members": []}
     result["args"] = {"offline_steps": 20, "q_weight": 1.0, "runs_dir": str(folder), "seed": list(seeds)}
+    result["args"] |= {"device": "cpu"}
     for seed, row in zip(seeds, scores):
         evaluations = []
         for at, score in zip((0, 10, max(step, 20)), row):
@@ -374,8 +375,8 @@ def test_runtimes_are_hours_per_million_updates_of_a_member(draw):
     hours = dict(
         zip((text.get_text() for text in axes.get_yticklabels()), (bar.get_width() for bar in axes.patches))
     )
-    assert hours["dmg_offline, 1 member(s)"] == pytest.approx(1e6 / 3600 / 100)
-    assert hours["dmg_offline, 2 member(s)"] == pytest.approx(1e6 / 3600 / 200)
+    assert hours["dmg_offline, 1 member(s), cpu"] == pytest.approx(1e6 / 3600 / 100)
+    assert hours["dmg_offline, 2 member(s), cpu"] == pytest.approx(1e6 / 3600 / 200)
     assert hours["DMG (paper)"] == 1.7
 
 

@@ -98,15 +98,15 @@ def next_center(maze, ways, observation):
     return maze.cell_rowcol_to_xy(np.array(ways[goal][cell]))
 
 
-def waypoint_policy(env, rng, speed, noise=0.5):
-    """Drive at `speed` to the next cell on the shortest way to the goal, with Gaussian noise on forces."""
-    maze, ways = env.unwrapped.maze, {}
+def waypoint_policy(env, rng):
+    """Drive at some speed to the next cell on the shortest way to the goal, with Gaussian noise on forces."""
+    maze, ways, speed = env.unwrapped.maze, {}, rng.uniform(*SPEEDS)
 
     def policy(observation):
         position, velocity = observation["observation"][:2], observation["observation"][2:]
         way = next_center(maze, ways, observation) - position
         distance = np.linalg.norm(way) + 1e-6
-        return 2 * (min(speed, 5 * distance) * way / distance - velocity) + noise * rng.normal(size=2)
+        return 2 * (min(speed, 5 * distance) * way / distance - velocity) + 0.5 * rng.normal(size=2)
 
     return policy
 
@@ -282,11 +282,8 @@ def record_maze(env_name, level, args):
         env_id, steps, limit = MAZES[level]
         with quiet_stderr():
             env = gym.make(f"gymnasium_robotics:{env_id}", continuing_task=False, max_episode_steps=limit)
-        algorithm, package, recorded = "waypoint controller", "gymnasium-robotics", env
-
-        def new_policy():
-            return waypoint_policy(env, rng, rng.uniform(*SPEEDS))
-
+        algorithm, package = "waypoint controller", "gymnasium-robotics"
+        recorded, new_policy = env, waypoint_policy
     elif env_name == "antmaze_v4":
         options = dict(continuing_task=True, reset_target=False)
         if level == "umaze":  # one start and one goal, as in Minari's
@@ -295,22 +292,14 @@ def record_maze(env_name, level, args):
         with quiet_stderr():
             env = gym.make(f"gymnasium_robotics:{ROBOTICS_MAZES[level]}", **options)
         algorithm, package, steps = "TD3 ant with waypoints", "gymnasium-robotics", ANT_STEPS
-        policy, recorded = robotics_ant_policy(env, rng), UntilFall(env)
-
-        def new_policy():
-            return policy
-
+        recorded, new_policy = UntilFall(env), robotics_ant_policy
     else:
         with quiet_stderr():
             env = gym.make(f"benchmark.d4rl_antmaze:D4RLAntMaze/{level}-v2")
         algorithm, package, steps = "TD3 ant with waypoints", "gymnasium[mujoco]", ANT_STEPS
-        policy, recorded = ant_policy(env, rng), AntMazeRecording(env, rng)
-
-        def new_policy():
-            return policy
-
+        recorded, new_policy = AntMazeRecording(env, rng), ant_policy
     with tqdm(desc=f"{env_name}-{level}", unit="") as bar:
-        episodes = rollouts(recorded, new_policy, rng, args.steps or steps, bar)
+        episodes = rollouts(recorded, lambda: new_policy(env, rng), rng, args.steps or steps, bar)
     about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="DMG contributors")
     about |= dict(algorithm_name=algorithm, requirements=[package])
     if env_name == "antmaze":

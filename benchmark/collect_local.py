@@ -10,10 +10,10 @@ pointmaze-*: a waypoint controller with noise runs between random cells, the way
              was interrupted goes on.
 antmaze-*:   D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py). A trained ant is led from
              cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and
-             large from anywhere to the goals of the play data. At its goal it runs on to the end of the
-             episode; 25 steps after a fall on its back the episode is cut short. Rewards and terminations
-             are for one goal, the middle of those that an evaluation draws, at every transition that ends
-             within 0.5 m of it.
+             large from anywhere to the goals of the play data, in antmaze-*-diverse from anywhere to
+             anywhere. At its goal it runs on to the end of the episode; 25 steps after a fall on its back
+             the episode is cut short. Rewards and terminations are for one goal, the middle of those that
+             an evaluation draws, at every transition that ends within 0.5 m of it.
 antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
              keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of
              0.1 s. Five times D4RL's torque is at hand there; the ant asks for a quarter of it.
@@ -60,6 +60,7 @@ ANT_STEPS, ANT_NOISE, STEPS_ON_BACK = 1_000_000, 0.3, 25
 NAMES = [f"pointmaze-{maze}" for maze in MAZES]
 NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("medium", "medium-replay")]
 NAMES += [f"{env}-{maze}" for env in ("antmaze", "antmaze_v4") for maze in ROBOTICS_MAZES]
+NAMES += [f"antmaze-{maze}-diverse" for maze in ROBOTICS_MAZES]
 
 
 @dataclass
@@ -127,13 +128,14 @@ class UntilFall(gym.Wrapper):
 
 
 class AntMazeRecording(UntilFall):
-    """With the starts and goals of D4RL's recordings."""
+    """With the starts and goals of D4RL's recordings; diverse ones run from anywhere to anywhere."""
 
-    def __init__(self, env, rng):
+    def __init__(self, env, rng, is_diverse=False):
         super().__init__(env)
         self.rng, maze = rng, env.unwrapped.maze
-        self.goals = d4rl_antmaze.DATA_GOALS[maze]
-        self.starts = [cell for cell in d4rl_antmaze.cells(maze) if cell not in self.goals]
+        cells = d4rl_antmaze.cells(maze)
+        self.goals = cells if is_diverse else d4rl_antmaze.DATA_GOALS[maze]
+        self.starts = cells if is_diverse else [cell for cell in cells if cell not in self.goals]
 
     def reset(self, *, seed=None, options=None):
         if len(self.goals) > 1:
@@ -294,10 +296,11 @@ def record_maze(env_name, level, args):
         algorithm, package, steps = "TD3 ant with waypoints", "gymnasium-robotics", ANT_STEPS
         recorded, new_policy = UntilFall(env), robotics_ant_policy
     else:
+        maze = level.removesuffix("-diverse")
         with quiet_stderr():
-            env = gym.make(f"benchmark.d4rl_antmaze:D4RLAntMaze/{level}-v2")
+            env = gym.make(f"benchmark.d4rl_antmaze:D4RLAntMaze/{maze}-v2")
         algorithm, package, steps = "TD3 ant with waypoints", "gymnasium[mujoco]", ANT_STEPS
-        recorded, new_policy = AntMazeRecording(env, rng), ant_policy
+        recorded, new_policy = AntMazeRecording(env, rng, is_diverse=maze != level), ant_policy
     with tqdm(desc=f"{env_name}-{level}", unit="") as bar:
         episodes = rollouts(recorded, lambda: new_policy(env, rng), rng, args.steps or steps, bar)
     about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="DMG contributors")

@@ -38,12 +38,8 @@ NO_VALUES = (math.nan,) * 3
 # Arguments that each row has in a column, and those that do not matter for what is learned
 NOT_COMPARED = ("env_id", "seed", "lam", "nu", "runs_dir", "resume", "checkpoint", "device", "cuda_graph")
 NOT_COMPARED += ("log_interval",)
-OF_MEMBER = (
-    "name",
-    "seed",
-    "diverged_at",
-    "evaluations",
-)  # what else a member has sets it apart, such as rd_coef
+# What else a member has sets it apart, such as rd_coef
+OF_MEMBER = ("name", "seed", "diverged_at", "evaluations")
 HEAD = "env_id|script|lam|nu|other arguments|updates|seeds|scores|mean ± 95 %|return|mean Q|paper".split("|")
 COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and grey prints tell apart
 

@@ -223,18 +223,25 @@ def draw_curves(experiments):
     """Learning curves, a panel for each data set, of the scores or, without them, of the returns."""
     everyone = list(itertools.chain(*experiments.values()))
     column = 0 if any(math.isfinite(member.last[0]) for member in everyone) else 1
-    curves, labels = {}, {}
+    curves, settings_of = {}, {}
     for experiment, members in experiments.items():
-        script, lam, nu, others = experiment[1:]
+        _, script, lam, nu, others = experiment
         settings = [f"{name} {value}" for name, value in (("lam", lam), ("nu", nu)) if value != "-"]
-        label = ", ".join(filter(None, (script, *settings, others, f"{len(members)} seed(s)")))
+        settings += [*filter(None, [others]), f"{len(members)} seed(s)"]
         steps = sorted({step for member in members for step in member.evaluations})
         rows = [[member.evaluations.get(step, NO_VALUES)[column] for step in steps] for member in members]
         if np.isfinite(rows).any():
             curves[experiment] = steps, np.ma.masked_invalid(rows)
-            labels[experiment] = textwrap.fill(label, 90)
+            settings_of[experiment] = settings
         else:
-            print(f"- without a curve, because there is nothing to draw: {experiment[0]}, {label}")
+            text = ", ".join([experiment[0], script, *settings])
+            print(f"- without a curve, because there is nothing to draw: {text}")
+    # What all have in common is said once, above the legend
+    common = set.intersection(*map(set, settings_of.values())) if len(settings_of) > 1 else set()
+    labels = {}
+    for experiment, settings in settings_of.items():
+        words = [experiment[1], *(setting for setting in settings if setting not in common)]
+        labels[experiment] = textwrap.fill(", ".join(words), 90)
     figure, axes_of = panels(list(dict.fromkeys(experiment[0] for experiment in curves)))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(labels.values()), itertools.cycle(cycle)))
@@ -257,8 +264,9 @@ def draw_curves(experiments):
         axes.set(xlabel="updates", ylabel=f"{VALUES[column].replace('_', ' ')}, mean and 95 % interval")
     lines = {line.get_label(): line for axes in axes_of.values() for line in axes.lines}
     lines = {label: line for label, line in lines.items() if not label.startswith("_")}
-    figure.set_figheight(figure.get_figheight() + 0.3 * len(lines))
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", fontsize="small")
+    figure.set_figheight(figure.get_figheight() + 0.3 * (len(lines) + bool(common)))
+    title = ", ".join(sorted(common))
+    figure.legend(lines.values(), lines.keys(), title=title, loc="outside lower center", fontsize="small")
     return figure
 
 

@@ -176,8 +176,9 @@ def test_scripts_without_lam_and_nu_and_settings_of_members(draw):
     axes, (rows, *_) = draw("a")
     cells = [[row[name] for name in ("lam", "nu", "other arguments", "scores")] for row in rows]
     assert cells == [["-", "-", "rd_coef 0.0", "2.0, 3.0"], ["-", "-", "rd_coef 0.5", "4.0, 5.0"]]
-    labels = [text.get_text() for text in axes.figure.legends[0].texts]
-    assert labels == ["rd_td3, rd_coef 0.0, 2 seed(s)", "rd_td3, rd_coef 0.5, 2 seed(s)"]
+    (legend,) = axes.figure.legends
+    assert [text.get_text() for text in legend.texts] == ["rd_td3, rd_coef 0.0", "rd_td3, rd_coef 0.5"]
+    assert legend.get_title().get_text() == "2 seed(s)"
 
 
 # --- Damaged files ---

@@ -699,7 +699,8 @@ def main():
             evaluation = {"episodic_return": float(mean), "normalized_score": float(score)}
             for name, value in evaluation.items():
                 writer.add_scalar(f"eval/{name}", value, step)
-            evaluation["q_mean"] = losses["q_values"][m].item() if losses else math.nan
+            # without the factor of the rewards, so that it compares with the other methods'
+            evaluation["q_mean"] = losses["q_values"][m].item() / reward_scale if losses else math.nan
             result["evaluations"].append({"step": step, "returns": returns[m].tolist()} | evaluation)
         scores = [result["evaluations"][-1]["normalized_score"] for result in results]
         bar.set_postfix_str("score " + " ".join(f"{score:.1f}" for score in scores))

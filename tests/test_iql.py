@@ -327,8 +327,10 @@ def test_a_whole_run_equals_the_reference():
         for n in (5, 5, 2):  # the loop draws a block up to the next look at the losses
             for index in iql.draw(generator, n, len(s), args)[:, 0].numpy():
                 cosine = 1e-3 * (1 + np.cos(np.pi * number / 12)) / 2
-                reference.update([column[index] for column in columns], 1e-3, cosine)
+                losses = reference.update([column[index] for column in columns], 1e-3, cosine)
                 number += 1
+        (*_, evaluation) = result()["members"][m]["evaluations"]
+        assert evaluation["q_mean"] == pytest.approx(losses["q_values"] * span / 1000, rel=1e-3)
         for name, nets in nets_of(last, m).items():
             for found, expected in zip(nets, reference.nets[name]):
                 for x, y in zip(found, expected):

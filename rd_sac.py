@@ -469,7 +469,8 @@ def presets(dataset):
     """What differs from the defaults of Args for the dataset's task."""
     task, maze = task_of(dataset), dict(step_cost=1.0)
     if task in ("antmaze", "d4rlantmaze"):
-        return maze | dict(eval_interval=50_000, eval_episodes=100)
+        gamma = 0.995 if task == "antmaze" else 0.99  # Minari's ant acts every 0.05 s, D4RL's every 0.1 s
+        return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         maze |= dict(hidden=(64, 64), policy_learning_rate=3e-4, cql_alpha=1.0)
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02, rd_start=1000)

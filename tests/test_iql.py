@@ -343,7 +343,10 @@ def test_presets():
     """Only the three locomotion tasks of IQL's authors have scaled rewards."""
     of_mazes = dict(inverse_temperature=10.0, expectile=0.9, step_cost=1.0)
     tasks = {"Hopper-v5": {}, "HalfCheetah-v5": {}, "Walker2d-v5": {}, "Ant-v5": {}, "Pendulum-v1": {}}
-    tasks |= {"AntMaze_Large-v4": of_mazes, "AntMaze_UMaze-v4": of_mazes, "PointMaze_UMaze-v3": of_mazes}
+    minaris = of_mazes | dict(gamma=0.995)
+    tasks |= {"AntMaze_Large-v4": minaris, "AntMaze_UMaze-v4": minaris, "PointMaze_UMaze-v3": of_mazes}
+    tasks |= {"D4RLAntMaze/large-v2": of_mazes}
+    online_gamma = {"AntMaze_Large-v4": 0.9975, "D4RLAntMaze/large-v2": 0.995}
     of_locomotion = dict(inverse_temperature=3.0, expectile=0.7, step_cost=0.0)
     of_all = dict(max_weight=100.0, normalize_observations=False, gamma=0.99, online_steps=0, seed=(1,))
     for env_id, expected in tasks.items():
@@ -351,7 +354,7 @@ def test_presets():
         args = iql.Args(**iql.presets(dataset))
         assert (of_all | of_locomotion | expected).items() <= vars(args).items(), env_id
         assert args.normalize_rewards == env_id.startswith(("Hopper", "HalfCheetah", "Walker2d"))
-        assert args.online_gamma == (0.995 if "Large" in env_id else 0)
+        assert args.online_gamma == online_gamma.get(env_id, 0)
 
 
 # ---- the two phases ----

@@ -666,10 +666,11 @@ def test_defaults_and_presets():
         hidden=(256, 256, 256),
         policy_frequency=1,
     )
-    values |= dict(rd_coef=(0.001,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0, gamma=0.99)
+    values |= dict(rd_coef=(0.001,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0)
     values |= dict(learning_rate=3e-4, tau=0.005, batch_size=256, normalize_observations=True)
     for env_id in ("Hopper-v5", "AntMaze_Large-v4", "D4RLAntMaze/umaze-v2"):
         dataset = SimpleNamespace(id="x", env_spec=SimpleNamespace(id=env_id))
         args = rd.Args(**rd.presets(dataset))
         assert values.items() <= vars(args).items(), env_id
         assert args.step_cost == ("AntMaze" in env_id)
+        assert args.gamma == (0.995 if env_id == "AntMaze_Large-v4" else 0.99)

@@ -228,7 +228,7 @@ def test_the_canonical_command(monkeypatch):
     store("D4RL/antmaze/large-play-v1", antmaze_episodes(LARGE_GOAL), env="AntMaze_Large-v4")
     options = [*TINY[2:], "--eval-episodes", 0, "--offline-steps", 2, "--online-steps", 12]
     calls = spied(monkeypatch, "--env-id", "antmaze-large-play", *options)
-    assert [call.gamma for call in calls] == [0.99] * 2 + [0.995] * 12
+    assert [call.gamma for call in calls] == [0.995] * 2 + [0.9975] * 12
     rows = checkpoint()["online_rows"]
     assert rows.shape == (1, 12, 29 + 8 + 1 + 29 + 1) and set(rows[0, :, 37].tolist()) == {-1.0}
     expected = dict(lam=[0.25], lam_end=0.5, nu=[0.5], nu_end=0.005, decay=0.99, decay_interval=1000)

@@ -331,7 +331,7 @@ def presets(dataset):
     maze = dict(normalize_rewards=False, step_cost=1.0, inverse_temperature=10.0, expectile=0.9)
     if task in ("antmaze", "d4rlantmaze"):
         gamma = 0.995 if task == "antmaze" else 0.99  # Minari's ant acts every 0.05 s, D4RL's every 0.1 s
-        online_gamma = (1 + gamma) / 2 if "large" in dataset.id.lower() else 0.0  # 0.995, as in the paper
+        online_gamma = (1 + gamma) / 2 if "large" in dataset.id.lower() else 0.0  # D4RL's: the paper's 0.995
         return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100, online_gamma=online_gamma)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The paper's experiments on data made here, which are not D4RL's (python benchmark/collect_local.py hopper-medium
 # halfcheetah-medium): Figures 1 and 2, the arrows of Table 3, the fine-tuning of Table 4. Three seeds a command and
-# 50,000 updates instead of a million, so that two cores need a day; a command is a row, and each can be copied and run.
+# 50,000 updates instead of a million, which is half a day on two cores; a command is a row, and each can be copied and run.
 #   python benchmark/launch.py benchmark/local.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -227,7 +227,7 @@ def draw_curves(experiments):
     for experiment, members in experiments.items():
         _, script, lam, nu, others = experiment
         settings = [f"{name} {value}" for name, value in (("lam", lam), ("nu", nu)) if value != "-"]
-        settings += [*filter(None, [others]), f"{len(members)} seed(s)"]
+        settings += [text for text in (others, f"{len(members)} seed(s)") if text]
         steps = sorted({step for member in members for step in member.evaluations})
         rows = [[member.evaluations.get(step, NO_VALUES)[column] for step in steps] for member in members]
         if np.isfinite(rows).any():

@@ -127,7 +127,7 @@ def main():
         rows = read_rows(args.runner)
     except (OSError, ValueError) as error:
         fail(f"{args.runner} is no shell script that can be read ({error})")
-    parent = (args.runs_dir / args.runner.stem).resolve()
+    parent = args.runs_dir / args.runner.stem
     if not rows:
         fail(f"{args.runner} has no rows: lines that begin with python and a script of this repository")
     todo = plan(rows, parent)

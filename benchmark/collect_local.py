@@ -254,10 +254,14 @@ def train_until_medium(env_id, args):
             process.terminate()  # the checkpoint stays as it is
             process.wait()
     folder, is_over = find_run()
-    if folder and json.loads((folder / "result.json").read_text())["members"][0]["diverged_at"]:
+    member = json.loads((folder / "result.json").read_text())["members"][0] if folder else {}
+    if member.get("diverged_at"):
         fail(f"the training in {folder} has diverged: give another --seed")
     if not is_over:
         fail(f"the training ended with code {process.returncode}: the same command goes on with it")
+    score = member["evaluations"][-1]["normalized_score"]
+    if score < MEDIUM_SCORE:
+        print(f"note: the policy in {folder} scores {score:.1f}, which is less than a third of the expert")
     return folder
 
 

@@ -485,7 +485,8 @@ def is_training():
 def test_medium_and_medium_replay_are_made_from_one_training(run):
     args = (collect_local, "hopper-medium", "--steps", 250)
     code, out, _ = run(*args)
-    assert code == 0 and [line.split(":")[0] for line in out.splitlines()] == MEDIUM
+    assert code == 0 and [line.split(":")[0] for line in out.splitlines()] == ["note", *MEDIUM]
+    assert "less than a third of the expert" in out.splitlines()[0]
     assert f"{MEDIUM[0]}: 250 transitions" in out and result()["step"] == 250
     assert result()["args"].items() >= {"lam": [1.0], "nu": [0.0], "learning_starts": 10_000}.items()
     replay, medium = map(minari.load_dataset, MEDIUM)

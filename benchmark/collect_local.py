@@ -11,9 +11,9 @@ pointmaze-*: a waypoint controller with noise runs between random cells, the way
 antmaze-*:   D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py). A trained ant is led from
              cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and
              large from anywhere to the goals of the play data, in antmaze-*-diverse from anywhere to
-             anywhere. At its goal it runs on to the end of the episode; 25 steps after a fall on its back
-             the episode is cut short. Rewards and terminations are for one goal, the middle of those that
-             an evaluation draws, at every transition that ends within 0.5 m of it.
+             anywhere. At its goal it runs on to the end of the episode, and after a fall it stays on its
+             back. Rewards and terminations are for one goal, the middle of those that an evaluation draws,
+             at every transition that ends within 0.5 m of it.
 antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
              keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of
              0.1 s. Five times D4RL's torque is at hand there; the ant asks for a quarter of it.
@@ -29,6 +29,7 @@ same --seed gives the same data. They are not D4RL's data: scores on them compar
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -56,7 +57,7 @@ MEDIUM_SCORE, EVAL_INTERVAL, LEARNING_STARTS, MEDIUM_STEPS = 100 / 3, 5_000, 10_
 ANT = Path(__file__).with_name("ant.npz")
 ROBOTICS_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "large": "AntMaze_Large-v4"}
 ROBOTICS_STRENGTH = 0.25  # of motors five times as strong as D4RL's; with more of it the ant falls
-ANT_STEPS, ANT_NOISE, STEPS_ON_BACK = 1_000_000, 0.3, 25
+ANT_STEPS, ANT_NOISE = 1_000_000, 0.3
 NAMES = [f"pointmaze-{maze}" for maze in MAZES]
 NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("medium", "medium-replay")]
 NAMES += [f"{env}-{maze}" for env in ("antmaze", "antmaze_v4") for maze in ROBOTICS_MAZES]
@@ -112,23 +113,11 @@ def waypoint_policy(env, rng):
     return policy
 
 
-class UntilFall(gym.Wrapper):
-    """An episode goes on at the goal and ends after a fall; D4RL and Minari leave the ant on its back."""
+class AntMazeRecording(gym.Wrapper):
+    """With the starts and goals of D4RL's recordings, which go on at the goal and after a fall.
 
-    def reset(self, *, seed=None, options=None):
-        self.steps_on_back = 0
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action):
-        observation, reward, _, truncated, info = self.env.step(action)
-        ant = getattr(self.unwrapped, "ant_env", self.unwrapped)
-        x, y = ant.data.qpos[4:6]  # of the quaternion
-        self.steps_on_back = self.steps_on_back + 1 if x * x + y * y > 0.5 else 0
-        return observation, reward, False, truncated or self.steps_on_back == STEPS_ON_BACK, info
-
-
-class AntMazeRecording(UntilFall):
-    """With the starts and goals of D4RL's recordings; diverse ones run from anywhere to anywhere."""
+    Diverse ones run from anywhere to anywhere.
+    """
 
     def __init__(self, env, rng, is_diverse=False):
         super().__init__(env)
@@ -141,7 +130,11 @@ class AntMazeRecording(UntilFall):
         if len(self.goals) > 1:
             options = {"start_cell": tuple(self.rng.choice(self.starts))}
             options["goal_cell"] = tuple(self.rng.choice(self.goals))
-        return super().reset(seed=seed, options=options)
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action):
+        observation, reward, _, truncated, info = self.env.step(action)
+        return observation, reward, False, truncated, info
 
 
 def next_waypoint(maze, ways, position, goal, rng):
@@ -202,6 +195,11 @@ def robotics_ant_policy(env, rng):
     return policy
 
 
+def is_on_back(quaternion):
+    """Whether the ant's own z axis points down."""
+    return quaternion[1] ** 2 + quaternion[2] ** 2 > 0.5
+
+
 def relabel(env, episodes):
     """The episodes with rewards and terminations for one goal, and a line about them.
 
@@ -215,11 +213,11 @@ def relabel(env, episodes):
         changes = dict(rewards=is_reached.astype(np.float32), terminations=is_reached)
         relabelled.append(replace(episode, observations=observations, **changes))
     own = np.mean([episode.rewards.any() for episode in episodes])
-    fallen = np.mean([len(episode.rewards) < env.spec.max_episode_steps for episode in episodes])
+    fallen = np.mean([is_on_back(episode.observations[-1, 3:7]) for episode in episodes])
     rewards = np.array([episode.rewards.sum() for episode in relabelled])
     return relabelled, (
         f"goal ({goal[0]:.2f}, {goal[1]:.2f}) reached in {np.mean(rewards > 0):.1%} of the episodes and "
-        f"{rewards.sum():,.0f} transitions, the episode's own in {own:.1%}, {fallen:.1%} end with a fall"
+        f"{rewards.sum():,.0f} transitions, the episode's own in {own:.1%}, {fallen:.1%} end on the back"
     )
 
 
@@ -298,7 +296,7 @@ def record_maze(env_name, level, args):
         with quiet_stderr():
             env = gym.make(f"gymnasium_robotics:{ROBOTICS_MAZES[level]}", **options)
         algorithm, package, steps = "TD3 ant with waypoints", "gymnasium-robotics", ANT_STEPS
-        recorded, new_policy = UntilFall(env), robotics_ant_policy
+        recorded, new_policy = env, robotics_ant_policy
     else:
         maze = level.removesuffix("-diverse")
         with quiet_stderr():
@@ -325,6 +323,7 @@ def record_maze(env_name, level, args):
 def main():
     """Everything is checked before the first recording."""
     args = tyro.cli(Args, description=__doc__ + "\nNames: " + ", ".join(NAMES))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the online training too, like ctrl-C
     unknown = [name for name in args.names if name not in NAMES]
     if unknown or not args.names:
         fail(f"{' '.join(unknown) or 'no name'}: give one or more of {', '.join(NAMES)}")

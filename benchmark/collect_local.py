@@ -114,10 +114,7 @@ def waypoint_policy(env, rng):
 
 
 class AntMazeRecording(gym.Wrapper):
-    """With the starts and goals of D4RL's recordings, which go on at the goal and after a fall.
-
-    Diverse ones run from anywhere to anywhere.
-    """
+    """Starts and goals as in D4RL's recordings, anywhere in diverse ones; the goal does not end an episode."""
 
     def __init__(self, env, rng, is_diverse=False):
         super().__init__(env)

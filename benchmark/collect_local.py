@@ -114,7 +114,7 @@ def waypoint_policy(env, rng):
 
 
 class AntMazeRecording(gym.Wrapper):
-    """Starts and goals as in D4RL's recordings, anywhere in diverse ones; the goal does not end an episode."""
+    """Starts and goals of D4RL's recordings, anywhere in diverse ones; a goal does not end an episode."""
 
     def __init__(self, env, rng, is_diverse=False):
         super().__init__(env)

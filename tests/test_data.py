@@ -193,11 +193,11 @@ def test_presets_follow_the_task(antmaze, pendulum):
         spaces = dict(observation_space=BOX3, action_space=BOX1)
         hopper = store(f"test/hopper/{level}-v0", pendulum_episodes(1), env="Hopper-v5", **spaces)
         assert dmg.presets(hopper) == own
-    maze = dict(normalize_observations=False, step_cost=1.0, nu=(0.5,), inverse_temperature=10.0)
+    maze = dict(normalize_observations=True, step_cost=1.0, nu=(0.5,), inverse_temperature=10.0)
     maze |= dict(max_weight=100.0, eval_interval=50_000, eval_episodes=100, gamma=0.995)
     assert dmg.presets(antmaze) == maze | {"expectile": 0.9}
     d4rls = SimpleNamespace(id="x", env_spec=SimpleNamespace(id="D4RLAntMaze/umaze-v2"))
-    assert dmg.presets(d4rls) == maze | {"expectile": 0.9, "gamma": 0.99}
+    assert dmg.presets(d4rls) == maze | {"expectile": 0.9, "gamma": 0.99, "normalize_observations": False}
     assert dmg_xql.presets(antmaze) == maze | {"gumbel_beta": 0.6}
     assert dmg_sql.presets(antmaze) == maze | {"sql_alpha": 0.1}
 

@@ -246,6 +246,7 @@ def test_presets():
         assert args.nu_end == pytest.approx(args.nu[0] / 100)
         assert args.online_gamma == online_gamma.get(name, 0)
         assert args.gamma == (0.995 if env_id.startswith("AntMaze") else 0.99)
+        assert args.normalize_observations == (not env_id.startswith("D4RL"))
 
 
 def test_two_members_are_two_runs(pendulum):

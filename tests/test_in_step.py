@@ -71,7 +71,7 @@ NAMED_BY_LAM_AND_NU = """for seed, lam, nu in members:
 NAMED_BY_SEED = """for seed in members:
         member = {'name': f'seed{seed}', 'seed': seed,"""
 IQL |= {"start_run": [(NAMED_BY_LAM_AND_NU, NAMED_BY_SEED)]}
-MAZE = """dict(normalize_observations=False, step_cost=1.0, nu=(0.5,))
+MAZE = """dict(normalize_observations=task == 'antmaze', step_cost=1.0, nu=(0.5,))
     maze |= dict(inverse_temperature=10.0, max_weight=100.0, expectile=0.9, nu_end=0.005)"""
 IQLS_MAZE = "dict(normalize_rewards=False, step_cost=1.0, inverse_temperature=10.0, expectile=0.9)"
 EXPERT = "dict(nu=(10.0,), nu_end=0.1) if task in LOCOMOTION and 'expert' in dataset.id else {}"

@@ -15,9 +15,8 @@ The base algorithm, for transitions (s, a, r, s') of the dataset, is SAC with wh
     alpha   is moved so that the policy's entropy, E[ -log pi(b|s) ], tends to minus the actions' dimension
 
 where a' is drawn from pi(s') and b from pi(s). The policy is the tanh of a Gaussian; Q' are target networks
-(Polyak averages); learning rates are constant. The log sum exp is over cql_actions actions each, drawn from
-the uniform distribution, pi(s) and pi(s'), of Q_i minus the log-density of the draw. LB is a lower bound over
-the critics:
+(Polyak averages); learning rates are constant. The log sum exp is of Q_i minus the draw's log-density, over
+cql_actions draws each from the uniform distribution, pi(s) and pi(s'). LB is a lower bound over the critics:
 
     CQL      kappa = 0: min Q. No alpha log pi in y. As CORL (https://github.com/tinkoff-ai/CORL) ran it in
              locomotion. What it has in AntMaze (Lagrange multiplier, other targets and rewards) is not here

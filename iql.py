@@ -10,9 +10,9 @@ For transitions (s, a, r, s') of the dataset, with the advantage A = min Q'(s, a
     policy  minimises        E[ -w log pi(a|s) ]                       Eq. (7)
 
 where w = min(exp(inverse_temperature A), max_weight). Q' is a target network (Polyak average); min is over
-the critics. Q is only ever evaluated at recorded actions. The policy is a diagonal Gaussian: its mean, a network that ends
-in tanh, acts in evaluations; its standard deviation is learned, the same in all states. Where paper and
-authors' code differ, the code is followed.
+the critics. Q is only ever evaluated at recorded actions. The policy is a diagonal Gaussian: its mean, a
+network that ends in tanh, acts in evaluations; its standard deviation is learned, the same in all states.
+Where paper and authors' code differ, the code is followed.
 
 Online each update follows a step in the environment, with an action sampled from the policy and clipped to
 [-1, 1]; the data stay in the buffer. The actor's learning rate falls along a cosine to 0 in a run that is

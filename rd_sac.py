@@ -792,6 +792,7 @@ def main():
             for name, value in evaluation.items():
                 writer.add_scalar(f"eval/{name}", value, step)
             evaluation["q_mean"] = losses["q_values"][m].item() if losses else math.nan
+            evaluation |= {name: losses[name][m].item() for name in ("cosine", "phi_norm") if name in losses}
             result["evaluations"].append({"step": step, "returns": returns[m].tolist()} | evaluation)
         scores = [result["evaluations"][-1]["normalized_score"] for result in results]
         bar.set_postfix_str("score " + " ".join(f"{score:.1f}" for score in scores))

@@ -4,6 +4,7 @@
     python benchmark/report.py runs/figure1/*/*/ --lam-plot lam.png
     python benchmark/report.py runs/figure2/*/*/ --nu-plot nu.png
     python benchmark/report.py runs/*/ --runtime-plot runtime.png
+    python benchmark/report.py runs/baselines/rd_td3*/*/ --curves rd.png --values q_mean cosine phi_norm
 
 A row is an experiment: members that differ in their seed alone. Its score is that of each seed's last policy,
 never the best; the 95 % interval is Student's t over seeds. Diverged members are named and have no score,
@@ -33,8 +34,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
-VALUES = ("normalized_score", "episodic_return", "q_mean")  # of an evaluation
-NO_VALUES = (math.nan,) * 3
+VALUES = ("normalized_score", "episodic_return", "q_mean")  # that every evaluation has
 # Arguments that each row has in a column, and those that do not matter for what is learned
 NOT_COMPARED = ("env_id", "seed", "lam", "nu", "runs_dir", "resume", "checkpoint", "device", "cuda_graph")
 NOT_COMPARED += ("log_interval",)
@@ -48,6 +48,7 @@ COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and g
 class Args:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # run folders
     curves: Path | None = None  # write learning curves to this picture
+    values: tuple[str, ...] = ()  # of evaluations: a panel of the curves and a column of the table for each
     lam_plot: Path | None = None  # write score and mean Q over lam to this picture (Figure 1)
     nu_plot: Path | None = None  # write score and mean Q over nu to this picture (Figure 2)
     runtime_plot: Path | None = None  # write hours per million updates to this picture (Figure 3)
@@ -62,7 +63,10 @@ def load(folder):
     has_ended = step >= total or all(result["diverged_at"] for result in run["members"])
     dataset = re.sub(r"-v\d+$", "", str(run.get("dataset_id", run["env_id"]))).split("/")
     for result in run["members"]:
-        evaluations = {float(e["step"]): [float(e[name]) for name in VALUES] for e in result["evaluations"]}
+        evaluations = {
+            float(e["step"]): {name: float(e[name]) for name in {*VALUES, *e} - {"step", "returns"}}
+            for e in result["evaluations"]
+        }
         member = SimpleNamespace(step=step, total=total, has_ended=has_ended, evaluations=evaluations)
         member.name, member.task = f"{folder} {result['name']}", (str(run["env_id"]), str(run["script"]))
         member.seed = int(result["seed"])
@@ -71,7 +75,7 @@ def load(folder):
         member.others = {
             name: json.dumps(value) for name, value in settings.items() if name not in NOT_COMPARED
         }
-        member.last, member.diverged_at = evaluations.get(step, NO_VALUES), int(result["diverged_at"] or 0)
+        member.diverged_at = int(result["diverged_at"] or 0)
         member.dataset, member.is_d4rl = "-".join(dataset[1:] or dataset), dataset[0] == "d4rl"
         member.method = method_of(str(run["script"]), member.lam, args, offline, online)
         member.is_papers = has_papers_settings(member, args)
@@ -157,6 +161,17 @@ def mean_and_interval(values):
     return np.ma.filled(values.mean(0), np.nan), np.ma.filled(interval, np.nan)
 
 
+def value(member, name, step=None):
+    """What an evaluation of a member has under that name, the last one unless a step is given; else NaN."""
+    return member.evaluations.get(member.step if step is None else step, {}).get(name, math.nan)
+
+
+def last_of(members, name):
+    """Mean and half the 95 % interval of what the members have last."""
+    mean, interval = mean_and_interval([value(member, name) for member in members])
+    return float(mean), float(interval)
+
+
 def number(value, form=".1f"):
     return f"{value:{form}}" if math.isfinite(value) else "-"
 
@@ -166,16 +181,22 @@ def markdown(rows):
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def table(experiments, paper):
-    """Markdown, with a row for each experiment."""
-    rows = [HEAD]
+def table(experiments, paper, values):
+    """Markdown, with a row for each experiment, and a column for each further value."""
+    values = [name for name in values if name not in VALUES]
+    rows = [[*HEAD, *values]]
     for experiment, members in experiments.items():
-        scores = ["diverged" if member.diverged_at else number(member.last[0]) for member in members]
-        mean, interval = mean_and_interval([member.last for member in members])
+        scores = [
+            "diverged" if member.diverged_at else number(value(member, "normalized_score"))
+            for member in members
+        ]
+        mean, interval = last_of(members, "normalized_score")
         row = [*experiment, f"{max(member.step for member in members):,}"]
         row += [", ".join(str(member.seed) for member in members), ", ".join(scores)]
-        row += [number(mean[0]) + f" ± {interval[0]:.1f}" * math.isfinite(interval[0])]
-        rows.append([*row, number(mean[1], ".5g"), number(mean[2]), paper_number(members, paper)])
+        row += [number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)]
+        row += [number(last_of(members, "episodic_return")[0], ".5g"), number(last_of(members, "q_mean")[0])]
+        row += [paper_number(members, paper)]
+        rows.append([*row, *(number(last_of(members, name)[0], ".3g") for name in values)])
     return markdown(rows)
 
 
@@ -185,9 +206,9 @@ def paper_table(experiments, paper):
     for experiment, members in experiments.items():
         key = experiment[0], f"{members[0].method}, {experiment[1]}"
         if members[0].method and (key not in cells or members[0].is_papers):  # the paper's settings go first
-            mean, interval = mean_and_interval([member.last[0] for member in members])
+            mean, interval = last_of(members, "normalized_score")
             ours = number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)
-            cells[key] = float(mean), ours, paper_number(members, paper)
+            cells[key] = mean, ours, paper_number(members, paper)
     datasets, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     if len(datasets) < 2:
         return None
@@ -205,10 +226,10 @@ def paper_table(experiments, paper):
 
 
 def panels(names, height=4.0):
-    """A figure with a panel for each name, three in a row."""
+    """A figure with a panel under each name, two or three in a row; returns it and the panels."""
     if not names:
         raise ValueError("there is nothing to draw")
-    columns = min(len(names), 3)
+    columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(7 if columns == 1 else 4.5 * columns, height * rows), layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -216,52 +237,63 @@ def panels(names, height=4.0):
         axes.remove()
     for axes, name in zip(all_axes, names):
         axes.set_title(name, fontsize="medium")
-    return figure, dict(zip(names, all_axes))
+    return figure, all_axes[: len(names)]
 
 
-def draw_curves(experiments):
-    """Learning curves, a panel for each data set, of the scores or, without them, of the returns."""
+def axis_label(name, data):
+    """What an evaluation's value is called in a picture; a maze's score is its success rate."""
+    if name == "normalized_score" and "maze" in data:
+        return "success rate in %"
+    return "mean Q" if name == "q_mean" else name.replace("_", " ")
+
+
+def draw_curves(experiments, values):
+    """Learning curves, a panel for each data set and value; by default scores or, without them, returns."""
     everyone = list(itertools.chain(*experiments.values()))
-    column = 0 if any(math.isfinite(member.last[0]) for member in everyone) else 1
-    curves, settings_of = {}, {}
+    has_scores = any(math.isfinite(value(member, "normalized_score")) for member in everyone)
+    values = values or (["normalized_score"] if has_scores else ["episodic_return"])
+    curves, settings_of = {}, {}  # curves: (experiment, value) -> steps, members' values
     for experiment, members in experiments.items():
         _, script, lam, nu, others = experiment
         settings = [f"{name} {value}" for name, value in (("lam", lam), ("nu", nu)) if value != "-"]
         settings += [text for text in (others, f"{len(members)} seed(s)") if text]
         steps = sorted({step for member in members for step in member.evaluations})
-        rows = [[member.evaluations.get(step, NO_VALUES)[column] for step in steps] for member in members]
-        if np.isfinite(rows).any():
-            curves[experiment] = steps, np.ma.masked_invalid(rows)
-            settings_of[experiment] = settings
-        else:
-            text = ", ".join([experiment[0], script, *settings])
-            print(f"- without a curve, because there is nothing to draw: {text}")
+        for name in values:
+            rows = [[value(member, name, step) for step in steps] for member in members]
+            if np.isfinite(rows).any():
+                curves[experiment, name] = steps, np.ma.masked_invalid(rows)
+                settings_of[experiment] = settings
+            else:
+                text = ", ".join([experiment[0], script, *settings])
+                print(f"- without a curve of {name}, because there is nothing to draw: {text}")
     # What all have in common is said once, above the legend
     common = set.intersection(*map(set, settings_of.values())) if len(settings_of) > 1 else set()
     labels = {}
     for experiment, settings in settings_of.items():
         words = [experiment[1], *(setting for setting in settings if setting not in common)]
         labels[experiment] = textwrap.fill(", ".join(words), 90)
-    figure, axes_of = panels(list(dict.fromkeys(experiment[0] for experiment in curves)))
+    pairs = list(dict.fromkeys((experiment[0], name) for experiment, name in curves))
+    figure, all_axes = panels([data for data, _ in pairs])
+    axes_of = dict(zip(pairs, all_axes))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(labels.values()), itertools.cycle(cycle)))
     limits = defaultdict(list)
-    for experiment, (steps, rows) in curves.items():
-        axes, label = axes_of[experiment[0]], labels[experiment]
+    for (experiment, name), (steps, rows) in curves.items():
+        axes, label = axes_of[experiment[0], name], labels[experiment]
         mean, interval = mean_and_interval(rows)
         axes.plot(steps, mean, label=label, **styles[label])
         color = styles[label]["color"]
         axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=0.15, lw=0)
-        limits[experiment[0]] += [rows.min(), rows.max()]
+        limits[axes] += [rows.min(), rows.max()]
         if online_from := experiments[experiment][0].online_from:
             axes.axvline(online_from, color="0.5", lw=0.8, ls=":")
-    for name, axes in axes_of.items():
-        margin = 0.05 * (max(limits[name]) - min(limits[name])) or 1.0
-        axes.set_ylim(min(limits[name]) - margin, max(limits[name]) + margin)  # two seeds' interval is wider
+    for (data, name), axes in axes_of.items():
+        margin = 0.05 * (max(limits[axes]) - min(limits[axes])) or 1.0
+        axes.set_ylim(min(limits[axes]) - margin, max(limits[axes]) + margin)  # two seeds' interval is wider
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
-        axes.set(xlabel="updates", ylabel=f"{VALUES[column].replace('_', ' ')}, mean and 95 % interval")
+        axes.set(xlabel="updates", ylabel=f"{axis_label(name, data)}, mean and 95 % interval")
     lines = {line.get_label(): line for axes in axes_of.values() for line in axes.lines}
     lines = {label: line for label, line in lines.items() if not label.startswith("_")}
     figure.set_figheight(figure.get_figheight() + 0.3 * (len(lines) + bool(common)))
@@ -280,25 +312,23 @@ def draw_ablation(experiments, name):
         title = ", ".join(filter(None, (env_id, script, f"{fixed} {getattr(members[0], fixed):g}", others)))
         groups[textwrap.fill(title, 45)].append((getattr(members[0], name), members))
     groups = {title: sorted(points, key=lambda point: point[0]) for title, points in groups.items()}
-    figure, axes_of = panels([title for title, points in groups.items() if len(points) > 1], height=3.4)
-    for title, axes in axes_of.items():
+    titles = [title for title, points in groups.items() if len(points) > 1]
+    figure, all_axes = panels(titles, height=3.4)
+    for title, axes in zip(titles, all_axes):
         values = [value for value, _ in groups[title]]
-        last = [[member.last for member in members] for _, members in groups[title]]
-        statistics = [mean_and_interval(rows) for rows in last]
         is_free_below = any(member.diverged_at for _, members in groups[title] for member in members)
         right = axes.twinx()
         axes.margins(x=0.1)
-        for side, column, color, style, points, label in (
-            (axes, 0, COLORS[0], "o-", -3, "normalized score"),
-            (right, 2, COLORS[2], "s--", 3, "mean Q"),
+        for side, name_of_value, color, style, points in (
+            (axes, "normalized_score", COLORS[0], "o-", -3),
+            (right, "q_mean", COLORS[2], "s--", 3),
         ):
-            mean = [mean[column] for mean, _ in statistics]
-            interval = [interval[column] for _, interval in statistics]
+            mean, interval = zip(*(last_of(members, name_of_value) for _, members in groups[title]))
             bars = side.errorbar(values, mean, interval, fmt=style, color=color, capsize=3)
             shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)  # neither covers the other
             for artist in bars.get_children():
                 artist.set_transform(side.transData + shift)
-            side.set_ylabel(label, color=color)
+            side.set_ylabel(axis_label(name_of_value, title), color=color)
             side.tick_params(axis="y", colors=color)
             side.margins(y=0.4 if is_free_below else 0.1)
         for value, members in groups[title]:
@@ -357,14 +387,16 @@ def main():
                 experiments.pop(experiment, None)
     if text := paper_table(experiments, paper):
         print(text, end="\n\n")
-    print(table(experiments, paper))
+    print(table(experiments, paper, args.values))
     for member in members:
         if member.diverged_at:
             print(f"- diverged by update {member.diverged_at:,}: {member.name}")
         if not member.has_ended:
-            progress = f"at {member.step:,} of {member.total:,} updates, score {number(member.last[0])}"
+            score = number(value(member, "normalized_score"))
+            progress = f"at {member.step:,} of {member.total:,} updates, score {score}"
             print(f"- interrupted {progress}, left out: {member.name}")
-    pictures = [(args.curves, draw_curves), (args.runtime_plot, draw_runtimes)]
+    pictures = [(args.curves, lambda those: draw_curves(those, args.values))]
+    pictures += [(args.runtime_plot, draw_runtimes)]
     pictures += [(args.lam_plot, lambda those: draw_ablation(those, "lam"))]
     pictures += [(args.nu_plot, lambda those: draw_ablation(those, "nu"))]
     for path, draw in pictures:

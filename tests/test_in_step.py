@@ -123,6 +123,9 @@ MAIN = [(SCHEDULE, ""), ("    actor_lr = optimizers['actor'].param_groups[0]['lr
 MAIN += [("args.seed, args.lam, args.nu", "args.seed, args.rd_coef"), ("seed, _, _ in", "seed, _ in")]
 MAIN += [("indices, noise)", "indices, noise, uniform)"), ("indices, noise =", "indices, noise, uniform =")]
 MAIN += [("[indices], noise", "[indices], noise, uniform"), ("noise[i]", "noise[i], uniform[i]")]
+Q_MEAN = "evaluation['q_mean'] = losses['q_values'][m].item() if losses else math.nan\n            "
+FEATURES = "{name: losses[name][m].item() for name in ('cosine', 'phi_norm') if name in losses}"
+MAIN += [(Q_MEAN, f"{Q_MEAN}evaluation |= {FEATURES}\n            ")]
 RD_TD3 |= {"main": MAIN}
 DIFFERENCES |= {"rd_td3": RD_TD3}
 # On SAC the policy is a Gaussian with a temperature and no target; CQL draws actions in its penalty

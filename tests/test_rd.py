@@ -503,6 +503,9 @@ def test_what_members_write(pendulum):
         assert found["in_stage_2"][2:5] == [(15, 0), (20, 1), (25, 1)]
         assert [entry["step"] for entry in entries] == [0, 10, 20, 30, 40]
         assert all(math.isfinite(entry["q_mean"]) for entry in entries[1:])
+        for name in ("cosine", "phi_norm"):
+            logged = [dict(found[name])[step] for step in (10, 20, 30, 40)]
+            assert [entry[name] for entry in entries[1:]] == pytest.approx(logged)
         assert member["diverged_at"] is None and len(entries[-1]["returns"]) == 2
     assert returns()[0] != returns()[1] != returns()[3]
 

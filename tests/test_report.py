@@ -326,6 +326,23 @@ def test_each_data_set_has_a_panel_and_an_experiment_one_colour(draw):
     assert len(axes.figure.legends[0].texts) == 2
 
 
+def test_chosen_values_are_panels_and_columns(draw):
+    write("a", [[0, 10, 20], [0, 30, 40]], env_id="local/antmaze/umaze-v0")
+    result = json.loads(Path("a/result.json").read_text())
+    for member, cosine in zip(result["members"], (0.5, 0.75)):
+        for entry in member["evaluations"][1:]:  # nothing is known of it before the first update
+            entry["cosine"] = cosine
+    Path("a/result.json").write_text(json.dumps(result))
+    axes, ((row,), lines, errors, code) = draw("a", "--values", "normalized_score", "cosine", "missing")
+    score, cosine = axes.figure.axes
+    assert score.lines[0].get_ydata().tolist() == [0, 20, 30]
+    assert cosine.lines[0].get_xydata().tolist()[1:] == [[10, 0.625], [20, 0.625]]
+    assert score.get_ylabel().startswith("success rate in %") and cosine.get_ylabel().startswith("cosine")
+    assert (row["cosine"], row["missing"], row["scores"]) == ("0.625", "-", "20.0, 40.0")
+    (line,) = lines
+    assert line.startswith("- without a curve of missing") and (errors, code) == ([], 0)
+
+
 def test_fine_tuning_curves_show_where_online_begins(draw):
     write("a", [[0, 1, 3]], script="dmg_finetune", args={"offline_steps": 10, "online_steps": 10})
     axes, _ = draw("a")

@@ -6,8 +6,8 @@
 #   python benchmark/launch.py benchmark/baselines.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 50000 --eval-interval 5000 --seed 1 2 3
+python iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3
 # Without and with RD as members of one run, so that the features of both are logged
-python rd_td3.py --env-id local/hopper/medium-replay-v0 --offline-steps 50000 --eval-interval 5000 --rd-start 10000 --seed 1 2 3 --rd-coef 0 0.001
-# An update of ten critics takes ten times as long: 12,000 of them
-python rd_td3.py --env-id local/hopper/medium-replay-v0 --offline-steps 12000 --eval-interval 2000 --rd-start 3000 --seed 1 2 3 --rd-coef 0 0.001 --critics 10 --kappa 2.5 --bc-weight 0 --hidden 256 256 256
+python rd_td3.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --rd-start 6000 --seed 1 2 3 --rd-coef 0 0.001
+# An update of ten critics takes five times as long: 6,000 of them
+python rd_td3.py --env-id local/hopper/medium-replay-v0 --offline-steps 6000 --eval-interval 1000 --rd-start 1500 --seed 1 2 3 --rd-coef 0 0.001 --critics 10 --kappa 2.5 --bc-weight 0

@@ -277,13 +277,14 @@ def draw_curves(experiments, values):
     axes_of = dict(zip(pairs, all_axes))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(labels.values()), itertools.cycle(cycle)))
+    opacity = min(0.15, 0.4 / max(len(styles), 1))  # where there are many, intervals lie on each other
     limits = defaultdict(list)
     for (experiment, name), (steps, rows) in curves.items():
         axes, label = axes_of[experiment[0], name], labels[experiment]
         mean, interval = mean_and_interval(rows)
         axes.plot(steps, mean, label=label, **styles[label])
         color = styles[label]["color"]
-        axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=0.15, lw=0)
+        axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=opacity, lw=0)
         limits[axes] += [rows.min(), rows.max()]
         if online_from := experiments[experiment][0].online_from:
             axes.axvline(online_from, color="0.5", lw=0.8, ls=":")

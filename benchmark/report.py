@@ -277,7 +277,7 @@ def draw_curves(experiments, values):
     axes_of = dict(zip(pairs, all_axes))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(labels.values()), itertools.cycle(cycle)))
-    opacity = min(0.15, 0.4 / max(len(styles), 1))  # where there are many, intervals lie on each other
+    opacity = min(0.15, 0.4 / len(styles))  # where there are many, intervals lie on each other
     limits = defaultdict(list)
     for (experiment, name), (steps, rows) in curves.items():
         axes, label = axes_of[experiment[0], name], labels[experiment]

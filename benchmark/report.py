@@ -304,7 +304,10 @@ def draw_curves(experiments, values):
 
 
 def draw_ablation(experiments, name):
-    """Score (left) and mean Q (right) of the last policies over lam or nu, a panel for each data set."""
+    """Score (left) and mean Q (right) of the last policies over lam or nu, a panel for each data set.
+
+    Dots are seeds; bars, which the panel may cut, are 95 % intervals.
+    """
     groups = defaultdict(list)
     for (env_id, script, _, _, others), members in experiments.items():
         if math.isnan(members[0].lam):
@@ -316,7 +319,8 @@ def draw_ablation(experiments, name):
     titles = [title for title, points in groups.items() if len(points) > 1]
     figure, all_axes = panels(titles, height=3.4)
     for title, axes in zip(titles, all_axes):
-        values = [value for value, _ in groups[title]]
+        places = [place for place, _ in groups[title]]
+        place_of_seeds = [place for place, members in groups[title] for _ in members]
         is_free_below = any(member.diverged_at for _, members in groups[title] for member in members)
         right = axes.twinx()
         axes.margins(x=0.1)
@@ -325,25 +329,31 @@ def draw_ablation(experiments, name):
             (right, "q_mean", COLORS[2], "s--", 3),
         ):
             mean, interval = zip(*(last_of(members, name_of_value) for _, members in groups[title]))
-            bars = side.errorbar(values, mean, interval, fmt=style, color=color, capsize=3)
+            bars = side.errorbar(places, mean, interval, fmt=style, color=color, elinewidth=1, capsize=3)
+            seeds = [value(member, name_of_value) for _, members in groups[title] for member in members]
+            dots = side.plot(place_of_seeds, seeds, ".", color=color, ms=4)
             shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)  # neither covers the other
-            for artist in bars.get_children():
+            for artist in (*bars.get_children(), *dots):
                 artist.set_transform(side.transData + shift)
             side.set_ylabel(axis_label(name_of_value, title), color=color)
             side.tick_params(axis="y", colors=color)
-            side.margins(y=0.4 if is_free_below else 0.1)
-        for value, members in groups[title]:
+            finite = [seed for seed in seeds if math.isfinite(seed)] or [0]
+            margin = (0.4 if is_free_below else 0.1) * (max(finite) - min(finite)) or 1.0
+            side.set_ylim(min(finite) - margin, max(finite) + margin)  # few seeds' interval is wider
+        for place, members in groups[title]:
             diverged = sum(bool(member.diverged_at) for member in members)
             if diverged:
-                place = axes.get_xaxis_transform()
-                axes.plot(value, 0.05, "x", color="black", ms=7, mew=2, transform=place)
+                transform = axes.get_xaxis_transform()
+                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=transform)
                 text = f"{diverged} of {len(members)}\ndiverged"
-                axes.text(value, 0.09, text, transform=place, ha="center", va="bottom", fontsize="x-small")
+                axes.text(
+                    place, 0.09, text, transform=transform, ha="center", va="bottom", fontsize="x-small"
+                )
         axes.set_xlabel(name)
-        if name == "nu" and min(values) > 0:
+        if name == "nu" and min(places) > 0:
             axes.set_xscale("log")
-        rotation = 45 if len(values) > 5 else 0
-        axes.set_xticks(values, [f"{value:g}" for value in values], rotation=rotation)
+        rotation = 45 if len(places) > 5 else 0
+        axes.set_xticks(places, [f"{place:g}" for place in places], rotation=rotation)
         axes.minorticks_off()
     return figure
 

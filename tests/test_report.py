@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import report
 from conftest import ROOT
@@ -365,6 +366,9 @@ def test_lam_plot_has_score_and_mean_q_and_crosses_where_members_diverged(draw):
     score, mean_q = axes.figure.axes
     assert score.lines[0].get_xydata().tolist() == [[0, 15], [0.5, 30], [1, 50]]
     assert mean_q.lines[0].get_ydata().tolist() == [5, 5, 5]
+    dots = next(line for line in score.lines if line.get_marker() == ".")
+    np.testing.assert_equal(dots.get_xydata().tolist(), [[0, 10], [0, 20], [0.5, 30], [1, NAN], [1, 50]])
+    assert score.get_ylim() == (10 - 0.4 * 40, 50 + 0.4 * 40)  # of the seeds, not of their intervals
     (cross,) = [line for line in score.lines if line.get_marker() == "x"]
     assert cross.get_xdata() == [1] and score.texts[0].get_text() == "1 of 2\ndiverged"
     assert (score.get_xlabel(), errors, code) == ("lam", [], 0) and "nu 0.1" in score.get_title()

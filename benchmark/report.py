@@ -343,12 +343,10 @@ def draw_ablation(experiments, name):
         for place, members in groups[title]:
             diverged = sum(bool(member.diverged_at) for member in members)
             if diverged:
-                transform = axes.get_xaxis_transform()
-                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=transform)
+                base = axes.get_xaxis_transform()
+                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=base)
                 text = f"{diverged} of {len(members)}\ndiverged"
-                axes.text(
-                    place, 0.09, text, transform=transform, ha="center", va="bottom", fontsize="x-small"
-                )
+                axes.text(place, 0.09, text, transform=base, ha="center", va="bottom", fontsize="x-small")
         axes.set_xlabel(name)
         if name == "nu" and min(places) > 0:
             axes.set_xscale("log")

@@ -7,7 +7,7 @@ import report
 from conftest import ROOT
 
 RESULTS = ROOT / "benchmark" / "results"
-PAGES = [ROOT / "README.md", RESULTS / "local.md", RESULTS / "baselines.md"]
+PAGES = [ROOT / "README.md", *(RESULTS / name for name in ("local.md", "baselines.md", "finetune.md"))]
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ python dmg_xql.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 -
 python dmg_xql.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3
 python dmg_sql.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --relu-weight
 python dmg_sql.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3
+python dmg_sql.py --env-id local/hopper/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3 --sql-alpha 0.5
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3 --lam 0 --q-weight 0 --nu 1 --max-weight 100
 python dmg_xql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3 --lam 0 --q-weight 0 --nu 1 --max-weight 100
 python dmg_xql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 30000 --eval-interval 3000 --seed 1 2 3

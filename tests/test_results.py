@@ -7,7 +7,8 @@ import report
 from conftest import ROOT
 
 RESULTS = ROOT / "benchmark" / "results"
-PAGES = [ROOT / "README.md", *(RESULTS / name for name in ("local.md", "baselines.md", "finetune.md"))]
+NAMES = ("local.md", "table3.md", "baselines.md", "finetune.md")
+PAGES = [ROOT / "README.md", *(RESULTS / name for name in NAMES)]
 
 
 @pytest.fixture(scope="module")

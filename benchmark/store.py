@@ -7,6 +7,7 @@ into a hidden folder, which is then renamed. What a kill leaves there (.unfinish
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -107,6 +108,7 @@ def is_stored(dataset_id):
 
 def write(*args, **kwargs):
     """Minari's create_dataset_from_buffers, quietly; exit code 1 where it cannot write."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler makes it a KeyboardInterrupt
     try:
         with quiet_stderr():
             minari.create_dataset_from_buffers(*args, **kwargs)

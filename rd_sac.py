@@ -78,6 +78,7 @@ from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 
 import gymnasium as gym
@@ -664,7 +665,8 @@ def start_run(args, dataset, data_crc32, members):
     git = subprocess.run(command, capture_output=True, text=True)
     run = {"script": Path(__file__).stem, "env_id": args.env_id, "dataset_id": dataset.id}
     run |= {"data_crc32": data_crc32, "git_commit": git.stdout.strip(), "args": asdict(args)}
-    run |= {"versions": {module.__name__: str(module.__version__) for module in (torch, np, gym, minari)}}
+    packages = ("torch", "numpy", "gymnasium", "minari", "mujoco", "gymnasium-robotics")
+    run |= {"versions": {name: version(name) for name in packages}}
     run |= {"step": 0, "updates_per_second": None, "members": []}
     for seed, rd_coef in members:
         name = f"seed{seed}"

@@ -4,6 +4,9 @@
 
 pointmaze-*: a waypoint controller with noise runs between random cells, the way D4RL's maze2d was
              made, at a speed of its own in each episode.
+*-random:    D4RL's random-v2: 1,000,000 steps of uniformly drawn actions in the environments that D4RL's own
+             data are evaluated in. No policy is involved, so these are D4RL's data but for the draws and
+             the version of the simulator (data.md).
 *-medium:    D4RL's recipe for locomotion. dmg_finetune.py trains online without data (TD3) in a run folder
              here, until its policy first scores a third of the expert. local/*/medium-replay-v0 is what it
              has seen until then, local/*/medium-v0 episodes of that policy with its noise. A training that
@@ -25,7 +28,8 @@ The ant is ant.npz, trained in an open field and saved by
     python benchmark/save_ant.py runs/RUN
 
 The sets go to Minari's folder (MINARI_DATASETS_PATH, or ~/.minari/datasets) as local/<env>/<level>-v0. The
-same --seed gives the same data. They are not D4RL's data: scores on them compare only with each other.
+same --seed gives the same data. But for the random ones they are not D4RL's data: scores on them compare only
+with each other.
 """
 
 import json
@@ -42,6 +46,7 @@ import export_replay
 import gymnasium as gym
 import numpy as np
 import tyro
+from import_d4rl import ENVIRONMENTS
 from store import errors_in_one_line, fail, forward, is_stored, quiet_stderr, rollouts, store
 from tqdm import tqdm
 
@@ -53,13 +58,14 @@ MAZES = {"umaze": ("PointMaze_UMaze-v3", 50_000, 200), "medium": ("PointMaze_Med
 SPEEDS = (0.5, 4.0)  # in m/s, drawn for each episode
 # Online training of *-medium: environment, score that ends it, steps between evaluations, first random steps
 LOCOMOTION = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+RANDOM_STEPS = 1_000_000
 MEDIUM_SCORE, EVAL_INTERVAL, LEARNING_STARTS, MEDIUM_STEPS = 100 / 3, 5_000, 10_000, 200_000
 ANT = Path(__file__).with_name("ant.npz")
 ROBOTICS_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "large": "AntMaze_Large-v4"}
 ROBOTICS_STRENGTH = 0.25  # of motors five times as strong as D4RL's; with more of it the ant falls
 ANT_STEPS, ANT_NOISE = 1_000_000, 0.3
 NAMES = [f"pointmaze-{maze}" for maze in MAZES]
-NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("medium", "medium-replay")]
+NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("random", "medium", "medium-replay")]
 NAMES += [f"{env}-{maze}" for env in ("antmaze", "antmaze_v4") for maze in ROBOTICS_MAZES]
 NAMES += [f"antmaze-{maze}-diverse" for maze in ROBOTICS_MAZES]
 
@@ -273,13 +279,25 @@ def record_medium(env_name, args):
             export_replay.export(run_dir, name, steps, args.seed)
 
 
-def record_maze(env_name, level, args):
-    """Record a set in a maze, store it in Minari's folder and print a line about it."""
+def random_policy(env, rng):
+    """Uniform actions, from the action space's own generator as in D4RL."""
+    return lambda observation: env.action_space.sample()
+
+
+def record(env_name, level, args):
+    """Record a random set or one in a maze, store it in Minari's folder and print a line about it."""
     dataset_id, began = f"local/{env_name}/{level}-v0", time.time()
     if is_stored(dataset_id) and not args.overwrite:
         return print(f"{dataset_id} is there already (--overwrite records it again)")
-    rng = np.random.default_rng(args.seed)
-    if env_name == "pointmaze":
+    rng, references = np.random.default_rng(args.seed), (0.0, 1.0)
+    if level == "random":
+        env_id, *references, _, _ = ENVIRONMENTS[env_name]
+        with quiet_stderr():
+            env = gym.make(env_id)
+        env.action_space.seed(args.seed)
+        algorithm, package, steps = "uniform actions", "gymnasium[mujoco]", RANDOM_STEPS
+        recorded, new_policy = env, random_policy
+    elif env_name == "pointmaze":
         env_id, steps, limit = MAZES[level]
         with quiet_stderr():
             env = gym.make(f"gymnasium_robotics:{env_id}", continuing_task=False, max_episode_steps=limit)
@@ -302,15 +320,22 @@ def record_maze(env_name, level, args):
         recorded, new_policy = AntMazeRecording(env, rng, is_diverse=maze != level), ant_policy
     with tqdm(desc=f"{env_name}-{level}", unit="") as bar:
         episodes = rollouts(recorded, lambda: new_policy(env, rng), rng, args.steps or steps, bar)
-    about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="DMG contributors")
-    about |= dict(algorithm_name=algorithm, requirements=[package])
-    if env_name == "antmaze":
+    about = dict(env=env, eval_env=env, author="DMG contributors")
+    about |= dict(
+        zip(("ref_min_score", "ref_max_score"), references), algorithm_name=algorithm, requirements=[package]
+    )
+    origin = "not D4RL's data"
+    if level == "random":
+        origin = "by D4RL's recipe for random-v2"
+        returns = np.array([episode.rewards.sum() for episode in episodes])
+        outcome = f"returns of {returns.mean():.4g} +- {returns.std():.4g}, at most {returns.max():.4g}"
+    elif env_name == "antmaze":
         episodes, outcome = relabel(env, episodes)
         about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, (29,), np.float32)
     else:
         is_reached = [episode.rewards.any() for episode in episodes]
         outcome = f"goal reached in {np.mean(is_reached):.1%} of the episodes"
-    about["description"] = f"{dataset_id}, seed {args.seed}, by collect_local.py, not D4RL's data: {outcome}"
+    about["description"] = f"{dataset_id}, seed {args.seed}, by collect_local.py, {origin}: {outcome}"
     store(dataset_id, episodes, **about)
     steps, seconds = sum(len(episode.rewards) for episode in episodes), time.time() - began
     print(f"{dataset_id}: {steps:,} transitions, {len(episodes):,} episodes, {outcome}, {seconds:.0f} s")
@@ -328,10 +353,10 @@ def main():
         fail(f"--seed {args.seed} --steps {args.steps}: a seed of 0 or more and steps of 1 or more")
     for name in args.names:
         env_name, level = name.split("-", 1)
-        if env_name in LOCOMOTION:
+        if "medium" in level and env_name in LOCOMOTION:
             record_medium(env_name, args)
         else:
-            record_maze(env_name, level, args)
+            record(env_name, level, args)
 
 
 if __name__ == "__main__":

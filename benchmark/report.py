@@ -1,22 +1,30 @@
 """Tables and pictures from the result.json of runs, beside the paper's numbers, and from nothing else.
 
-    python benchmark/report.py runs/hopper-medium-v2__*/ --curves curves.png
-    python benchmark/report.py runs/figure1/*/*/ --lam-plot lam.png
-    python benchmark/report.py runs/figure2/*/*/ --nu-plot nu.png
-    python benchmark/report.py runs/*/ --runtime-plot runtime.png
-    python benchmark/report.py runs/baselines/rd_td3*/*/ --curves rd.png --values q_mean cosine phi_norm
+    python benchmark/report.py runs/*/ --curves curves.png
+    python benchmark/report.py runs/random/*/*/ --keep benchmark/results/random.jsonl
+    python benchmark/report.py benchmark/results/random.jsonl --lam-plot lam.png --nu-plot nu.png
+    python benchmark/report.py runs/figure3/*/*/ --runtime-plot runtime.png
+    python benchmark/report.py runs/baselines/*/*/ --curves rd.png --values q_mean cosine phi_norm
 
-A row is an experiment: members that differ in their seed alone. Its score is that of each seed's last policy,
-never the best; the 95 % interval is Student's t over seeds. Diverged members are named and have no score,
-interrupted runs are named and left out. The paper's numbers are those of paper.csv, with standard deviations
-in Table 2 and 95 % intervals in Table 6; only data sets that end in -v2 are D4RL's, as the paper's are.
+Runs are folders, or files ending in .jsonl with the result.json of a run on each line. A row of the table is
+an experiment: members, of one run or of several, that differ in their seed alone. Its score is that of each
+seed's last policy, never the best; where the data have no reference returns it is the return. The standard
+deviation is the sample's, and the 95 % interval is Student's t over seeds. An experiment has the name of its
+method, and behind it the settings that are not the method's own. Diverged members are named and have no
+score, interrupted runs are named and left out.
+
+The paper's numbers are those of paper.csv, with standard deviations in Table 2 and 95 % intervals in Table 6,
+which is for ten seeds. Only data sets that end in -v2 are D4RL's, as the paper's are. D4RL's random data
+depend on no policy: those recorded here by its recipe are like them, and are marked as such.
 """
 
 import csv
 import itertools
 import json
 import math
+import os
 import re
+import signal
 import sys
 import textwrap
 from collections import defaultdict
@@ -35,18 +43,20 @@ from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
 VALUES = ("normalized_score", "episodic_return", "q_mean")  # that every evaluation has
-# Arguments that each row has in a column, and those that do not matter for what is learned
-NOT_COMPARED = ("env_id", "seed", "lam", "nu", "runs_dir", "resume", "checkpoint", "device", "cuda_graph")
-NOT_COMPARED += ("log_interval",)
-# What else a member has sets it apart, such as rd_coef
+# Arguments that do not matter for what is learned
+IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_interval")
+# What else a member has sets it apart, such as lam or rd_coef
 OF_MEMBER = ("name", "seed", "diverged_at", "evaluations")
-HEAD = "env_id|script|lam|nu|other arguments|updates|seeds|scores|mean ± 95 %|return|mean Q|paper".split("|")
+HEAD = "data|method|updates|paper|here, mean ± std|95 % interval|seeds|every seed|mean Q".split("|")
 COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and grey prints tell apart
+VALUE_OF_SCRIPT = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}
+IN_PAPER = {f"{value} corner of DMG": value for value in VALUE_OF_SCRIPT.values()} | {"cloning": "BC"}
 
 
 @dataclass
 class Args:
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # run folders
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # run folders, and .jsonl files of kept runs
+    keep: Path | None = None  # add the runs that have finished to this .jsonl file, but for those it has
     curves: Path | None = None  # write learning curves to this picture
     values: tuple[str, ...] = ()  # of evaluations: a panel of the curves and a column of the table for each
     lam_plot: Path | None = None  # write score and mean Q over lam to this picture (Figure 1)
@@ -54,31 +64,44 @@ class Args:
     runtime_plot: Path | None = None  # write hours per million updates to this picture (Figure 3)
 
 
-def load(folder):
+def read(path):
+    """(name, JSON text) of the run in a folder, or of each run in a .jsonl file."""
+    if path.suffix != ".jsonl":
+        return [(str(path), (path / "result.json").read_text())]
+    return [(f"{path} line {i}", line) for i, line in enumerate(path.read_text().splitlines(), 1)]
+
+
+def load(path):
+    """The members of the runs in a folder or a .jsonl file."""
+    return [member for name, text in read(path) for member in members_of(json.loads(text), name)]
+
+
+def members_of(run, run_name):
     """The members of a run. Numbers are converted here, so that a damaged file fails here and not later."""
-    run, members = json.loads((folder / "result.json").read_text()), []
-    args = run["args"] | {"data_crc32": run["data_crc32"]}
+    args, members = run["args"] | {"data_crc32": run["data_crc32"]}, []
     offline, online = int(args["offline_steps"]), int(args.get("online_steps", 0))
     step, total = int(run["step"]), offline + online
     has_ended = step >= total or all(result["diverged_at"] for result in run["members"])
-    dataset = re.sub(r"-v\d+$", "", str(run.get("dataset_id", run["env_id"]))).split("/")
+    dataset_id = str(run.get("dataset_id", run["env_id"]))
+    namespace, *rest = re.sub(r"-v\d+$", "", dataset_id).split("/")
+    is_d4rls_recipe = re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id)
     for result in run["members"]:
         evaluations = {
             float(e["step"]): {name: float(e[name]) for name in {*VALUES, *e} - {"step", "returns"}}
             for e in result["evaluations"]
         }
         member = SimpleNamespace(step=step, total=total, has_ended=has_ended, evaluations=evaluations)
-        member.name, member.task = f"{folder} {result['name']}", (str(run["env_id"]), str(run["script"]))
-        member.seed = int(result["seed"])
+        member.name, member.data = f"{run_name} {result['name']}", str(run["env_id"])
+        member.seed, member.script = int(result["seed"]), str(run["script"])
         member.lam, member.nu = (float(result.get(name, math.nan)) for name in ("lam", "nu"))
         settings = args | {name: value for name, value in result.items() if name not in OF_MEMBER}
-        member.others = {
-            name: json.dumps(value) for name, value in settings.items() if name not in NOT_COMPARED
-        }
+        ignored = ("env_id", "seed", *IRRELEVANT)
+        member.settings = {name: value for name, value in settings.items() if name not in ignored}
         member.diverged_at = int(result["diverged_at"] or 0)
-        member.dataset, member.is_d4rl = "-".join(dataset[1:] or dataset), dataset[0] == "d4rl"
-        member.method = method_of(str(run["script"]), member.lam, args, offline, online)
-        member.is_papers = has_papers_settings(member, args)
+        member.dataset = "-".join(rest or [namespace])
+        member.origin = "" if namespace == "d4rl" else "D4RL's recipe" if is_d4rls_recipe else "other data"
+        member.method, own = method_of(member.script, settings, dataset_id)
+        member.changed = [name for name, value in own.items() if settings.get(name, value) != value]
         member.online_from = offline if online else None
         member.speed, member.together = float(run.get("updates_per_second") or math.nan), len(run["members"])
         member.device = str(args["device"])
@@ -88,77 +111,114 @@ def load(folder):
     return members
 
 
-def method_of(script, lam, args, offline_steps, online_steps):
-    """The paper's name for what a run has trained, or None; 0.25 is the paper's lam everywhere."""
-    value = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}.get(script)
-    q_weight = args.get("q_weight", 1)
-    if value and lam == 0 and q_weight == 0 and args.get("inverse_temperature", 1):
-        return value
-    if value and lam == 0.25 and q_weight == 1:
-        return "DMG" if value == "IQL" else f"{value} + DMG"
-    if script == "dmg_finetune" and online_steps and q_weight == 1:
-        return "DMG online" if offline_steps and lam == 0.25 else "TD3 online" if not offline_steps else None
+def method_of(script, args, dataset_id):
+    """What a script trains with such arguments, and the settings that the method has on such data."""
+    is_maze, value = "maze" in dataset_id, VALUE_OF_SCRIPT.get(script)
+    own = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
+    own |= {"gamma": 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99}
+    own |= {"tau": 0.02 if "pointmaze" in dataset_id else 0.005}
+    own |= {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
+    in_sample = own | {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
+    in_sample |= {"max_weight": 100.0}
+    dmg = in_sample | {"q_weight": 1.0, "max_weight": 100.0 if is_maze else 3.0}
+    dmg |= {"lam": 0.25, "nu": 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1, "decay": 0.99}
+    online = " online" if args.get("online_steps") else ""
+    rd = " with RD" if args.get("rd_coef") else ""
+    if value and args.get("lam") == args.get("q_weight", 1) == 0:
+        is_weighted = args.get("inverse_temperature", 1) > 0
+        return (f"{value} corner of DMG", in_sample) if is_weighted else ("cloning", own)
+    if value:
+        return "DMG" if value == "IQL" else f"{value} + DMG", dmg
+    if script == "dmg_finetune" and not args["offline_steps"]:
+        return "TD3 online", own | {"lam": 1.0, "nu": 0.0}
+    if script == "dmg_finetune":
+        return "DMG" + online, dmg
     if script == "iql":
-        return "IQL online" if online_steps else "IQL"
-    return None
-
-
-def has_papers_settings(member, args):
-    """Whether a run's length and constants are those of the paper's numbers."""
-    is_maze = "antmaze" in member.dataset
-    expected = {"hidden": [256, 256], "batch_size": 256, "gamma": 0.99, "tau": 0.005, "decay": 0.99}
-    expected |= {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
-    if "DMG" in (member.method or ""):
-        expected |= {"max_weight": 100.0 if is_maze else 3.0}
-        expected |= {"nu": 0.5 if is_maze else 10.0 if "expert" in member.dataset else 0.1}
-    settings = args | {"nu": member.nu}
-    is_same = all(settings.get(name, value) == value for name, value in expected.items())
-    return is_same and member.total in (10**6, 2 * 10**6)
+        return "IQL" + online, in_sample
+    if script == "rd_td3":
+        own |= {"rd_coef": 0.001} if rd else {}
+        if args.get("kappa") and args.get("bc_weight") == 0:
+            return "TD3-N" + rd, own | {"critics": 10, "kappa": 2.5}
+        return "TD3+BC" + rd, own | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
+    if script == "rd_sac":
+        cql = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
+        return ("CQL" + rd, cql) if args.get("cql_alpha") else ("SAC-N" + rd, {})
+    return script, {}
 
 
 def load_paper():
-    """(table, data set, method) -> the paper's number in paper.csv, as text."""
+    """(table, data set, method) -> the paper's number in paper.csv and its spread, which may be NaN."""
     paper = {}
     for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
-        text = row["value"] + f" ± {row['deviation']}" * bool(row["deviation"])
-        paper[row["source"], row["dataset"], row["method"]] = text
+        number = float(row["value"]), float(row["deviation"] or "nan")
+        paper[row["source"], row["dataset"], row["method"]] = number
     return paper
 
 
-def paper_number(members, paper):
-    """What the paper has for these members' data set and method, with what differs in brackets.
+def paper_of(members, paper):
+    """The paper's number for what these members are, if it has one: mean, spread, text, what differs in ours.
 
     Ten seeds compare with Table 6. "play" is D4RL's name of the larger mazes' sets.
     """
-    member = members[0]
+    member, name = members[0], IN_PAPER.get(members[0].method, members[0].method)
     tables = ["Table 6"] * (len(members) >= 10) + ["Table 2", "Table 3", "Table 4"]
     for table, end in itertools.product(tables, ("", "-play")):
-        if text := paper.get((table, member.dataset + end, member.method)):
-            differs = ["other data"] * (not member.is_d4rl) + ["other settings"] * (not member.is_papers)
-            return text + f" ({', '.join(differs)})" * bool(differs)
-    return "-"
+        found = paper.get((table, member.dataset + end, name))
+        if found and not member.changed:
+            differs = [member.origin] * bool(member.origin)
+            differs += [f"{member.total:,} updates"] * (member.total not in (10**6, 2 * 10**6))
+            text = f"{found[0]}" + f" ± {found[1]}" * math.isfinite(found[1])
+            text += f" (here {', '.join(differs)})" * bool(differs)
+            return SimpleNamespace(mean=found[0], spread=found[1], text=text, differs=differs)
+    return SimpleNamespace(mean=math.nan, spread=math.nan, text="-", differs=[])
+
+
+def said(name, value):
+    """A setting in words, such as nu 0.1."""
+    if name == "offline_steps":
+        return f"{value:,} updates"
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def differing(settings):
+    """Names of the settings that are not the same in all; exp_name only if nothing else tells two apart."""
+
+    def kinds(names):
+        return {json.dumps([those.get(name) for name in names]) for those in settings}
+
+    names = [name for name in dict.fromkeys(itertools.chain(*settings)) if len(kinds([name])) > 1]
+    others = [name for name in names if name != "exp_name"]
+    return others if len(kinds(others)) == len(kinds(names)) else names
 
 
 def group(members):
-    """Experiment -> its members by seed. Of the other arguments it names those that differ within a task."""
-    tasks, experiments = defaultdict(list), defaultdict(list)
-    for member in sorted(members, key=lambda member: (member.task, member.lam, member.nu, member.seed)):
-        tasks[member.task].append(member)
-    for task, rivals in tasks.items():
-        names = dict.fromkeys(name for member in rivals for name in member.others)
-        names = [name for name in names if len({member.others.get(name) for member in rivals}) > 1]
+    """(data set, name of the experiment) -> its members by seed."""
+
+    def order(member):
+        lam, nu = np.nan_to_num([member.lam, member.nu], nan=-1)  # some methods have none
+        return member.data, member.method, lam, nu, member.seed
+
+    named, experiments = defaultdict(list), defaultdict(list)
+    for member in sorted(members, key=order):
+        changes = [said(name, member.settings[name]) for name in member.changed]
+        named[member.data, ", ".join([member.method, *changes])].append(member)
+    for (data, name), rivals in named.items():
+        names = differing([member.settings for member in rivals])
         for member in rivals:
-            others = ", ".join(f"{name} {member.others.get(name)}" for name in names)
-            experiments[(*task, number(member.lam, "g"), number(member.nu, "g"), others)].append(member)
+            words = [name, *(said(other, member.settings.get(other)) for other in names)]
+            experiments[data, ", ".join(words)].append(member)
     return experiments
 
 
-def mean_and_interval(values):
-    """Mean and half the 95 % interval over the first axis, without NaN; the interval of one seed is NaN."""
+def summary(values):
+    """Mean, standard deviation and half the 95 % interval over the first axis, without NaN.
+
+    The last two are NaN for a single number.
+    """
     values = np.ma.masked_invalid(values)
-    n = values.count(0)
-    interval = stats.t.ppf(0.975, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
-    return np.ma.filled(values.mean(0), np.nan), np.ma.filled(interval, np.nan)
+    n, std = values.count(0), values.std(0, ddof=1)
+    interval = stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)
+    return [np.ma.filled(numbers, np.nan) for numbers in (values.mean(0), std, interval)]
 
 
 def value(member, name, step=None):
@@ -167,62 +227,49 @@ def value(member, name, step=None):
 
 
 def last_of(members, name):
-    """Mean and half the 95 % interval of what the members have last."""
-    mean, interval = mean_and_interval([value(member, name) for member in members])
-    return float(mean), float(interval)
+    """Mean, standard deviation and half the 95 % interval of what the members have last."""
+    return [float(number) for number in summary([value(member, name) for member in members])]
 
 
 def number(value, form=".1f"):
     return f"{value:{form}}" if math.isfinite(value) else "-"
 
 
-def markdown(rows):
-    rows = [rows[0], ["-"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def shared(members):
+    """In words, the settings that all members have."""
+    everyone = [member.settings for member in members]
+    apart = {"exp_name", "data_crc32", *differing(everyone)}
+    names = [name for name in (everyone[0] if everyone else ()) if name not in apart]
+    return ", ".join(said(name, everyone[0][name]) for name in names)
 
 
 def table(experiments, paper, values):
-    """Markdown, with a row for each experiment, and a column for each further value."""
-    values = [name for name in values if name not in VALUES]
-    rows = [[*HEAD, *values]]
-    for experiment, members in experiments.items():
-        scores = [
-            "diverged" if member.diverged_at else number(value(member, "normalized_score"))
-            for member in members
-        ]
-        mean, interval = last_of(members, "normalized_score")
-        row = [*experiment, f"{max(member.step for member in members):,}"]
-        row += [", ".join(str(member.seed) for member in members), ", ".join(scores)]
-        row += [number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)]
-        row += [number(last_of(members, "episodic_return")[0], ".5g"), number(last_of(members, "q_mean")[0])]
-        row += [paper_number(members, paper)]
-        rows.append([*row, *(number(last_of(members, name)[0], ".3g") for name in values)])
-    return markdown(rows)
+    """Markdown, with a row for each experiment, and a column for each further value.
 
-
-def paper_table(experiments, paper):
-    """The same in the paper's form, data sets x methods, for the methods it has; None without any."""
-    cells = {}  # (data set, method): mean, our text, the paper's text
-    for experiment, members in experiments.items():
-        key = experiment[0], f"{members[0].method}, {experiment[1]}"
-        if members[0].method and (key not in cells or members[0].is_papers):  # the paper's settings go first
-            mean, interval = last_of(members, "normalized_score")
-            ours = number(mean) + f" ± {interval:.1f}" * math.isfinite(interval)
-            cells[key] = mean, ours, paper_number(members, paper)
-    datasets, methods = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
-    if len(datasets) < 2:
-        return None
-    head, total = ["data set"], ["total"]
-    columns = [datasets]
-    for method in methods:
-        column = [cells.get((dataset, method), (math.nan, "-", "-")) for dataset in datasets]
-        means, ours, theirs = zip(*column)
-        head += [method, "paper"]
-        columns += [ours, theirs]
-        total.append(number(sum(means)))
-        is_comparable = not any(text == "-" or "(" in text for text in theirs)
-        total.append(f"{sum(float(text.split()[0]) for text in theirs):.1f}" if is_comparable else "-")
-    return markdown([head, *zip(*columns), total])
+    Where data sets are like the paper's, a method on several of them has a row of totals, as in the paper.
+    """
+    values = [name for name in values if name not in ("normalized_score", "q_mean")]
+    rows, totals = [[*HEAD, *values]], defaultdict(list)
+    for (data, name), members in experiments.items():
+        has_score, has_return = (math.isfinite(last_of(members, what)[0]) for what in VALUES[:2])
+        what, unit = ("episodic_return", " (return)") if has_return and not has_score else (VALUES[0], "")
+        (mean, std, interval), theirs = last_of(members, what), paper_of(members, paper)
+        row = [data, name, f"{max(member.step for member in members):,}", theirs.text]
+        row += [number(mean) + f" ± {std:.1f}" * math.isfinite(std) + unit]
+        row += [f"{mean - interval:.1f} to {mean + interval:.1f}" if math.isfinite(interval) else "-"]
+        row += [", ".join(str(member.seed) for member in members)]
+        each = ["diverged" if member.diverged_at else number(value(member, what)) for member in members]
+        row += [", ".join(each), number(last_of(members, "q_mean")[0])]
+        rows.append([*row, *(number(last_of(members, other)[0], ".3g") for other in values)])
+        if theirs.text != "-" and set(theirs.differs) <= {"D4RL's recipe"}:
+            totals[name].append((mean, theirs.mean))
+    for name, sums in totals.items():
+        if len(sums) > 1:
+            ours, theirs = (number(total) for total in np.sum(sums, 0))
+            row = [f"total of {len(sums)}", name, "-", theirs, ours]
+            rows.append(row + ["-"] * (len(rows[0]) - len(row)))
+    rows.insert(1, ["-"] * len(rows[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def panels(names, height=4.0):
@@ -247,58 +294,66 @@ def axis_label(name, data):
     return "mean Q" if name == "q_mean" else name.replace("_", " ")
 
 
-def draw_curves(experiments, values):
-    """Learning curves, a panel for each data set and value; by default scores or, without them, returns."""
+def draw_curves(experiments, values, paper, notes):
+    """Learning curves, a panel for each data set and value; by default scores or, without them, returns.
+
+    Thin lines are seeds. A diamond at the end is the paper's number, with its spread. What there is no curve
+    of is added to the notes.
+    """
     everyone = list(itertools.chain(*experiments.values()))
     has_scores = any(math.isfinite(value(member, "normalized_score")) for member in everyone)
     values = values or (["normalized_score"] if has_scores else ["episodic_return"])
-    curves, settings_of = {}, {}  # curves: (experiment, value) -> steps, members' values
-    for experiment, members in experiments.items():
-        _, script, lam, nu, others = experiment
-        settings = [f"{name} {value}" for name, value in (("lam", lam), ("nu", nu)) if value != "-"]
-        settings += [text for text in (others, f"{len(members)} seed(s)") if text]
+    curves = {}  # (data set, name, value) -> steps, members' values
+    for (data, name), members in experiments.items():
         steps = sorted({step for member in members for step in member.evaluations})
-        for name in values:
-            rows = [[value(member, name, step) for step in steps] for member in members]
+        for what in values:
+            rows = [[value(member, what, step) for step in steps] for member in members]
             if np.isfinite(rows).any():
-                curves[experiment, name] = steps, np.ma.masked_invalid(rows)
-                settings_of[experiment] = settings
+                curves[data, name, what] = steps, np.ma.masked_invalid(rows)
             else:
-                text = ", ".join([experiment[0], script, *settings])
-                print(f"- without a curve of {name}, because there is nothing to draw: {text}")
-    # What all have in common is said once, above the legend
-    common = set.intersection(*map(set, settings_of.values())) if len(settings_of) > 1 else set()
-    labels = {}
-    for experiment, settings in settings_of.items():
-        words = [experiment[1], *(setting for setting in settings if setting not in common)]
-        labels[experiment] = textwrap.fill(", ".join(words), 90)
-    pairs = list(dict.fromkeys((experiment[0], name) for experiment, name in curves))
+                notes.append(f"- without a curve of {what}, because there is nothing to draw: {data}, {name}")
+    seeds = {len(experiments[data, name]) for data, name, _ in curves}
+    pairs = list(dict.fromkeys((data, what) for data, _, what in curves))
     figure, all_axes = panels([data for data, _ in pairs])
     axes_of = dict(zip(pairs, all_axes))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
-    styles = dict(zip(dict.fromkeys(labels.values()), itertools.cycle(cycle)))
+    styles = dict(zip(dict.fromkeys(name for _, name, _ in curves), itertools.cycle(cycle)))
     opacity = min(0.15, 0.4 / len(styles))  # where there are many, intervals lie on each other
-    limits = defaultdict(list)
-    for (experiment, name), (steps, rows) in curves.items():
-        axes, label = axes_of[experiment[0], name], labels[experiment]
-        mean, interval = mean_and_interval(rows)
-        axes.plot(steps, mean, label=label, **styles[label])
-        color = styles[label]["color"]
+    limits, ends, lines = defaultdict(list), defaultdict(float), {}
+    for (data, name, what), (steps, rows) in curves.items():
+        axes, members = axes_of[data, what], experiments[data, name]
+        mean, _, interval = summary(rows)
+        label = textwrap.fill(name + f", {len(members)} seed(s)" * (len(seeds) > 1), 90)
+        lines[label] = axes.plot(steps, mean, **styles[name])[0]
+        color = styles[name]["color"]
         axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=opacity, lw=0)
+        if len(members) > 1:
+            axes.plot(steps, rows.T, color=color, lw=0.5, alpha=min(1, 4 * opacity))
         limits[axes] += [rows.min(), rows.max()]
-        if online_from := experiments[experiment][0].online_from:
+        ends[axes] = max(ends[axes], steps[-1])
+        if online_from := members[0].online_from:
             axes.axvline(online_from, color="0.5", lw=0.8, ls=":")
-    for (data, name), axes in axes_of.items():
+    title, diamonds = [f"{n} seed(s)" for n in seeds if len(seeds) == 1], {}
+    for data, name, what in reversed(
+        curves
+    ):  # the method itself after what is only set to it, as IQL's corner
+        theirs = paper_of(experiments[data, name], paper)
+        if what == VALUES[0] and math.isfinite(theirs.mean) and "other data" not in theirs.differs:
+            diamonds[data, theirs.mean, np.nan_to_num(theirs.spread)] = styles[name]["color"]
+    for (data, mean, spread), color in diamonds.items():
+        axes = axes_of[data, VALUES[0]]
+        axes.errorbar(ends[axes], mean, spread, fmt="D", ms=5, capsize=3, color=color, clip_on=False)
+        limits[axes] += [mean - spread, mean + spread]
+    title += ["diamonds: the paper, at its full length"] * bool(diamonds)
+    for (data, what), axes in axes_of.items():
         margin = 0.05 * (max(limits[axes]) - min(limits[axes])) or 1.0
         axes.set_ylim(min(limits[axes]) - margin, max(limits[axes]) + margin)  # two seeds' interval is wider
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
-        axes.set(xlabel="updates", ylabel=f"{axis_label(name, data)}, mean and 95 % interval")
-    lines = {line.get_label(): line for axes in axes_of.values() for line in axes.lines}
-    lines = {label: line for label, line in lines.items() if not label.startswith("_")}
-    figure.set_figheight(figure.get_figheight() + 0.3 * (len(lines) + bool(common)))
-    title = ", ".join(sorted(common))
+        axes.set(xlabel="updates", ylabel=f"{axis_label(what, data)}, mean and 95 % interval")
+    figure.set_figheight(figure.get_figheight() + 0.3 * (len(lines) + bool(title)))
+    title = ", ".join(title)
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside lower center", fontsize="small")
     return figure
 
@@ -308,17 +363,21 @@ def draw_ablation(experiments, name):
 
     Dots are seeds; bars, which the panel may cut, are 95 % intervals.
     """
-    groups = defaultdict(list)
-    for (env_id, script, _, _, others), members in experiments.items():
-        if math.isnan(members[0].lam):
-            continue
-        fixed = "nu" if name == "lam" else "lam"
-        title = ", ".join(filter(None, (env_id, script, f"{fixed} {getattr(members[0], fixed):g}", others)))
-        groups[textwrap.fill(title, 45)].append((getattr(members[0], name), members))
-    groups = {title: sorted(points, key=lambda point: point[0]) for title, points in groups.items()}
-    titles = [title for title, points in groups.items() if len(points) > 1]
-    figure, all_axes = panels(titles, height=3.4)
-    for title, axes in zip(titles, all_axes):
+    fixed, same = "nu" if name == "lam" else "lam", defaultdict(lambda: defaultdict(list))
+    for member in itertools.chain(*experiments.values()):
+        if math.isfinite(getattr(member, name)):
+            others = {other: value for other, value in member.settings.items() if other != name}
+            key = member.data, member.script, json.dumps(others, sort_keys=True)
+            same[key][getattr(member, name)].append(member)
+    same, groups = {key: sorted(points.items()) for key, points in same.items() if len(points) > 1}, {}
+    for (data, script, _), points in same.items():
+        names = differing([json.loads(key[2]) for key in same if key[:2] == (data, script)])
+        member = points[-1][1][0]
+        words = [data, member.method, said(fixed, getattr(member, fixed))]
+        words += [said(other, member.settings.get(other)) for other in names if other != fixed]
+        groups[textwrap.fill(", ".join(words), 45)] = points
+    figure, all_axes = panels(list(groups), height=3.4)
+    for title, axes in zip(groups, all_axes):
         places = [place for place, _ in groups[title]]
         place_of_seeds = [place for place, members in groups[title] for _ in members]
         is_free_below = any(member.diverged_at for _, members in groups[title] for member in members)
@@ -328,7 +387,7 @@ def draw_ablation(experiments, name):
             (axes, "normalized_score", COLORS[0], "o-", -3),
             (right, "q_mean", COLORS[2], "s--", 3),
         ):
-            mean, interval = zip(*(last_of(members, name_of_value) for _, members in groups[title]))
+            mean, _, interval = zip(*(last_of(members, name_of_value) for _, members in groups[title]))
             bars = side.errorbar(places, mean, interval, fmt=style, color=color, elinewidth=1, capsize=3)
             seeds = [value(member, name_of_value) for _, members in groups[title] for member in members]
             dots = side.plot(place_of_seeds, seeds, ".", color=color, ms=4)
@@ -356,19 +415,17 @@ def draw_ablation(experiments, name):
     return figure
 
 
-def draw_runtimes(experiments):
+def draw_runtimes(experiments, paper):
     """Hours for a million updates of one member, without evaluation; the paper's on its GPU beside them."""
     bars = {}
-    for (_, script, *_), members in experiments.items():
-        for member in members:
-            if math.isfinite(member.speed):
-                label = f"{script}, {member.together} member(s), {member.device}"
-                bars.setdefault(label, []).append(1e6 / 3600 / member.speed / member.together)
+    for member in itertools.chain(*experiments.values()):
+        if math.isfinite(member.speed):
+            label = f"{member.script}, {member.together} member(s), {member.device}"
+            bars.setdefault(label, []).append(1e6 / 3600 / member.speed / member.together)
     bars = {label: float(np.mean(hours)) for label, hours in bars.items()}
     if not bars:
         raise ValueError("there is nothing to draw")
-    rows = csv.DictReader(open(Path(__file__).with_name("paper.csv")))
-    paper = {f"{row['method']} (paper)": float(row["value"]) for row in rows if row["source"] == "Figure 3"}
+    paper = {f"{key[2]} (paper)": hours for key, (hours, _) in paper.items() if key[0] == "Figure 3"}
     figure = Figure(figsize=(7, 1 + 0.3 * (len(bars) + len(paper))), layout="constrained")
     axes = figure.subplots()
     labels, hours = [*bars, *paper], [*bars.values(), *paper.values()]
@@ -380,44 +437,103 @@ def draw_runtimes(experiments):
     return figure
 
 
+def identity(run):
+    """What a run has trained, as text."""
+    args = {name: value for name, value in run["args"].items() if name not in IRRELEVANT}
+    return json.dumps([run["script"], run["env_id"], run["data_crc32"], args], sort_keys=True)
+
+
+def keep(runs, path, notes):
+    """The text of a .jsonl file with those runs added of which it has none that trained the same."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    known = {identity(json.loads(line)): line for line in lines}
+    known = {identity(run): json.dumps(run, separators=(",", ":")) for run in runs} | known
+    lines += [line for line in known.values() if line not in lines]
+    notes.append(f"- kept in {path}: {len(lines)} run(s)")
+    return "\n".join([*lines, ""])
+
+
+def save(made, path):
+    """Write a figure or a text under another name and rename it, so that a full disk leaves the old file."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        if isinstance(made, str):
+            temporary.write_text(made)
+        else:
+            made.savefig(temporary, format=path.suffix[1:] or "png", dpi=150)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_all(paths):
+    """Finished runs as dictionaries, the members of all, and what is wrong; no run counts twice."""
+    ended, members, problems, seen, no_runs = [], [], [], set(), []
+    for path in {path.resolve(): path for path in paths}.values():
+        if path.exists() and path.suffix != ".jsonl" and not (path / "result.json").exists():
+            no_runs.append(str(path))
+            continue
+        try:
+            texts = read(path)
+        except (OSError, ValueError) as error:
+            problems.append(f"{path}: cannot be read ({error})")
+            continue
+        for name, text in texts:
+            try:
+                run = json.loads(text)
+                of_run, same = members_of(run, name), json.dumps(run)
+            except Exception as error:  # of many classes, because the file may hold anything
+                problems.append(f"{name}: damaged or of an old version ({error!r:.200})")
+                continue
+            if same not in seen:
+                ended += [run] * of_run[0].has_ended
+                members += of_run
+            seen.add(same)
+    if no_runs:
+        print(f"passed over, without a result.json: {', '.join(no_runs)}", file=sys.stderr)
+    if not members and not problems:
+        problems.append("give the folders of runs, or .jsonl files of kept ones")
+    return ended, members, problems
+
+
 def main():
     args = tyro.cli(Args, description=__doc__)
-    members, problems = [], [] if args.runs else ["give the folders of runs"]
-    for folder in {path.resolve(): path for path in args.runs}.values():
-        try:
-            members += load(folder)
-        except Exception as error:  # of many classes, because the file may hold anything
-            problems.append(f"{folder}: no result.json, or a damaged or old one ({error!r:.200})")
+    (ended, members, problems), notes = load_all(args.runs), []
     experiments, paper = group(member for member in members if member.has_ended), load_paper()
     for experiment, those in list(experiments.items()):
         for one, other in itertools.pairwise(those):
             if one.seed == other.seed:
                 problems.append(f"the same experiment and seed, left out: {one.name} and {other.name}")
                 experiments.pop(experiment, None)
-    if text := paper_table(experiments, paper):
-        print(text, end="\n\n")
-    print(table(experiments, paper, args.values))
     for member in members:
         if member.diverged_at:
-            print(f"- diverged by update {member.diverged_at:,}: {member.name}")
+            notes.append(f"- diverged by update {member.diverged_at:,}: {member.name}")
         if not member.has_ended:
             score = number(value(member, "normalized_score"))
             progress = f"at {member.step:,} of {member.total:,} updates, score {score}"
-            print(f"- interrupted {progress}, left out: {member.name}")
-    pictures = [(args.curves, lambda those: draw_curves(those, args.values))]
-    pictures += [(args.runtime_plot, draw_runtimes)]
-    pictures += [(args.lam_plot, lambda those: draw_ablation(those, "lam"))]
-    pictures += [(args.nu_plot, lambda those: draw_ablation(those, "nu"))]
-    for path, draw in pictures:
+            notes.append(f"- interrupted {progress}, left out: {member.name}")
+    for path, make, *what in (
+        (args.curves, draw_curves, experiments, args.values, paper, notes),
+        (args.runtime_plot, draw_runtimes, experiments, paper),
+        (args.lam_plot, draw_ablation, experiments, "lam"),
+        (args.nu_plot, draw_ablation, experiments, "nu"),
+        (args.keep, keep, ended, args.keep, notes),
+    ):
         try:
             if path:
-                draw(experiments).savefig(path, format=path.suffix[1:] or "png", dpi=150)
-        except (OSError, ValueError) as error:
+                save(make(*what), path)
+        except (OSError, ValueError, KeyError) as error:
             problems.append(f"cannot write {path} ({error})")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
+    if text := shared(list(itertools.chain(*experiments.values()))):
+        print(textwrap.fill(f"All rows: {text}", 110), end="\n\n")
+    print(table(experiments, paper, args.values), *notes, sep="\n")
     sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGPIPE, signal.SIG_DFL
+    )  # | head ends this without a traceback, when all files are written
     main()

@@ -1,10 +1,11 @@
-"""benchmark/report.py: last scores and intervals, what is averaged and what is not, damaged files, curves."""
+"""benchmark/report.py: last scores, names, what is averaged and what is not, kept and damaged, curves."""
 
 import csv
 import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def run_report(monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             report.main()
         out, err = capsys.readouterr()
-        out = out.split("\n\n")[-1]  # the table in the paper's form comes first
+        out = out.split("\n\n")[-1]  # what all rows share comes first
         table = [line.strip("| ").split(" | ") for line in out.splitlines() if line[0] == "|"]
         rows = [dict(zip(table[0], cells, strict=True)) for cells in table[2:]]
         lines = [line for line in out.splitlines() if line[0] != "|"]
@@ -57,7 +58,9 @@ def draw(monkeypatch, run_report):
     def draw(*args, picture="--curves"):
         """The axes that are drawn instead of being saved, and what run_report returns."""
         figures = []
-        monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+        monkeypatch.setattr(
+            Figure, "savefig", lambda figure, path, **_: figures.append(figure) or path.touch()
+        )
         printed = run_report(*args, picture, "curve.png")
         return figures[0].axes[0] if figures else None, printed
 
@@ -68,33 +71,34 @@ def test_the_last_score_of_every_seed_not_the_best(run_report):
     write("a", [[0, 90, 10], [0, 80, 20]], seeds=(3, 1))
     write("b", [[0, 70, 60]], seeds=(2,))
     (row,), lines, errors, code = run_report("a", "b")
-    assert (row["env_id"], row["script"], row["lam"], row["nu"]) == ("hopper", "dmg_offline", "0.25", "0.1")
-    assert (row["seeds"], row["scores"], row["updates"]) == ("1, 2, 3", "20.0, 60.0, 10.0", "20")
+    assert (row["data"], row["method"], row["updates"]) == ("hopper", "DMG", "20")
+    assert (row["seeds"], row["every seed"], row["mean Q"]) == ("1, 2, 3", "20.0, 60.0, 10.0", "5.0")
     # Student's t with two degrees of freedom: 4.303 std / sqrt(3), std = 26.458
-    assert (row["mean ± 95 %"], row["return"], row["mean Q"]) == ("30.0 ± 65.7", "300", "5.0")
+    assert (row["here, mean ± std"], row["95 % interval"]) == ("30.0 ± 26.5", "-35.7 to 95.7")
     assert (lines, errors, code) == ([], [], 0)
 
 
 def test_one_seed_has_no_interval(run_report):
     write("a", [[0, 1, 2]])
     (row,), *_ = run_report("a")
-    assert row["mean ± 95 %"] == "2.0"
+    assert (row["here, mean ± std"], row["95 % interval"]) == ("2.0", "-")
 
 
 def test_a_folder_given_twice_counts_once(run_report):
     write("a", [[0, 1, 2], [0, 1, 4]])
     os.symlink("a", "b")
-    (row,), _, _, code = run_report("a", "./a/", "b")
+    shutil.copytree("a", "copy")
+    (row,), _, _, code = run_report("a", "./a/", "b", "copy")
     assert (row["seeds"], code) == ("1, 2", 0)
 
 
 def test_the_same_seed_from_two_runs_is_refused(run_report):
     write("a", [[0, 1, 2], [0, 1, 4]])
+    write("again", [[0, 1, 2], [0, 1, 5]])
     write("other", [[0, 1, 9]], script="my_dmg")
-    shutil.copytree("a", "copy")
-    (row,), _, (*_, error), code = run_report("a", "copy", "other")
-    assert row["script"] == "my_dmg"
-    assert "a seed2" in error and "copy seed2" in error and code == 1
+    (row,), _, (*_, error), code = run_report("a", "again", "other")
+    assert row["method"] == "my_dmg"
+    assert "a seed2" in error and "again seed2" in error and code == 1
 
 
 def test_interrupted_runs_are_listed_and_not_averaged_in(run_report):
@@ -102,7 +106,7 @@ def test_interrupted_runs_are_listed_and_not_averaged_in(run_report):
     write("again", [[0, 50]], step=10)  # of the same seed
     write("tuned", [[0, 1, 3]], script="dmg_finetune", args={"online_steps": 1})
     (row,), lines, errors, code = run_report("ended", "again", "tuned")
-    assert (row["scores"], errors, code) == ("2.0", [], 0)
+    assert (row["every seed"], errors, code) == ("2.0", [], 0)
     assert lines == [
         "- interrupted at 10 of 20 updates, score 50.0, left out: again seed1",
         "- interrupted at 20 of 21 updates, score 3.0, left out: tuned seed1",
@@ -112,39 +116,118 @@ def test_interrupted_runs_are_listed_and_not_averaged_in(run_report):
 def test_fine_tuning_has_ended_after_both_phases(run_report):
     write("a", [[0, 1, 3]], script="dmg_finetune", args={"offline_steps": 10, "online_steps": 10})
     (row,), lines, *_ = run_report("a")
-    assert (row["scores"], row["updates"], lines) == ("3.0", "20", [])
+    assert (row["every seed"], row["updates"], lines) == ("3.0", "20", [])
 
 
 def test_diverged_members_are_named_and_have_no_score(run_report):
     write("a", [[0, 1, 2], [0, 1, NAN], [0, 1, 4]], diverged=[2])
     (row,), lines, _, code = run_report("a")
-    assert (row["scores"], row["mean ± 95 %"], row["mean Q"]) == ("2.0, diverged, 4.0", "3.0 ± 12.7", "5.0")
+    assert (row["every seed"], row["95 % interval"], row["mean Q"]) == (
+        "2.0, diverged, 4.0",
+        "-9.7 to 15.7",
+        "5.0",
+    )
     assert (lines, code) == (["- diverged by update 15: a seed2"], 0)
 
 
 def test_a_run_whose_members_have_all_diverged_has_ended(run_report):
     write("a", [[0, NAN]], step=10, diverged=[1])
     (row,), lines, *_ = run_report("a")
-    assert (row["scores"], row["mean ± 95 %"], row["updates"]) == ("diverged", "-", "10")
+    assert (row["every seed"], row["here, mean ± std"], row["updates"]) == ("diverged", "-", "10")
     assert len(lines) == 1
 
 
 @pytest.mark.parametrize(
-    "changes, others",
+    "changes, names",
     [
-        ({"args": {"q_weight": 0.0}}, ["q_weight 1.0", "q_weight 0.0"]),
-        ({"data_crc32": 8}, ["data_crc32 7", "data_crc32 8"]),
-        ({"args": {"hidden": [64]}}, ["hidden None", "hidden [64]"]),  # unknown to an older script
-        ({"script": "dmg_xql", "args": {"gumbel_beta": 5}}, ["", ""]),
-        ({"env_id": "maze", "args": {"gamma": 5}}, ["", ""]),
+        ({"args": {"q_weight": 0.0}}, ["DMG", "DMG, q_weight 0"]),
+        ({"data_crc32": 8}, ["DMG, data_crc32 7", "DMG, data_crc32 8"]),
+        ({"args": {"hidden": [64]}}, ["DMG", "DMG, hidden [64]"]),
+        # unknown to an older script
+        ({"args": {"step_cost": 1.0}}, ["DMG, step_cost None", "DMG, step_cost 1"]),
+        ({"args": {"offline_steps": 25}, "step": 25}, ["DMG, 20 updates", "DMG, 25 updates"]),
+        ({"args": {"exp_name": "b"}}, ["DMG, exp_name None", "DMG, exp_name b"]),
+        ({"args": {"exp_name": "b", "step_cost": 1.0}}, ["DMG, step_cost None", "DMG, step_cost 1"]),
+        ({"script": "dmg_xql", "args": {"gumbel_beta": 5}}, ["DMG", "XQL + DMG"]),
+        ({"env_id": "walker2d", "args": {"eval_episodes": 5}}, ["DMG", "DMG"]),
     ],
 )
-def test_what_differs_in_more_than_the_seed_is_a_row_of_its_own(run_report, changes, others):
+def test_what_differs_in_more_than_the_seed_is_a_row_of_its_own(run_report, changes, names):
     write("a", [[0, 1, 2]])
     write("b", [[0, 1, 3]], seeds=(2,), **changes)
     rows, *_ = run_report("a", "b")
-    assert sorted(row["other arguments"] for row in rows) == sorted(others)
-    assert sorted(row["scores"] for row in rows) == ["2.0", "3.0"]
+    assert sorted(row["method"] for row in rows) == sorted(names)
+    assert sorted(row["every seed"] for row in rows) == ["2.0", "3.0"]
+
+
+MEDIUM = "d4rl/hopper/medium-v2"
+DMG = {
+    "lam": 0.25,
+    "nu": 0.1,
+    "q_weight": 1.0,
+    "inverse_temperature": 3.0,
+    "max_weight": 3.0,
+    "expectile": 0.7,
+}
+IN_SAMPLE = DMG | {"lam": 0.0, "nu": 1.0, "q_weight": 0.0, "max_weight": 100.0}
+CLONING = IN_SAMPLE | {"inverse_temperature": 0.0, "exp_name": "cloning"}
+IN_MAZE = {"nu": 0.5, "inverse_temperature": 10.0, "max_weight": 100.0, "expectile": 0.9, "tau": 0.02}
+TD3_BC = {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
+TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
+
+
+@pytest.mark.parametrize(
+    "script, settings, data, name",
+    [
+        ("dmg_offline", DMG, MEDIUM, "DMG"),
+        ("dmg_offline", DMG | {"nu": 10.0}, "d4rl/hopper/medium-expert-v2", "DMG"),
+        ("dmg_offline", DMG, "d4rl/hopper/medium-expert-v2", "DMG, nu 0.1"),
+        ("dmg_offline", DMG | IN_MAZE, "local/pointmaze/umaze-v0", "DMG"),
+        ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.995}, "D4RL/antmaze/umaze-v1", "DMG"),
+        ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.99}, "d4rl/antmaze/umaze-v2", "DMG"),
+        ("dmg_offline", DMG | {"lam": 0.0}, MEDIUM, "DMG, lam 0"),
+        ("dmg_offline", DMG | {"expectile": 0.5}, MEDIUM, "DMG, expectile 0.5"),
+        ("dmg_offline", IN_SAMPLE, MEDIUM, "IQL corner of DMG"),
+        ("dmg_offline", CLONING, MEDIUM, "cloning"),
+        ("dmg_xql", DMG, MEDIUM, "XQL + DMG"),
+        ("dmg_sql", IN_SAMPLE, MEDIUM, "SQL corner of DMG"),
+        ("dmg_finetune", DMG | {"online_steps": 5}, MEDIUM, "DMG online"),
+        ("dmg_finetune", DMG | {"online_steps": 5, "lam": 0.5}, MEDIUM, "DMG online, lam 0.5"),
+        ("iql", IN_SAMPLE, MEDIUM, "IQL"),
+        ("iql", IN_SAMPLE | {"online_steps": 5}, MEDIUM, "IQL online"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.0}, MEDIUM, "TD3+BC"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.001}, MEDIUM, "TD3+BC with RD"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.5}, MEDIUM, "TD3+BC with RD, rd_coef 0.5"),
+        ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "TD3-N"),
+        ("rd_sac", {"cql_alpha": 10.0, "rd_coef": 0.001}, MEDIUM, "CQL with RD"),
+        ("rd_sac", {"cql_alpha": 0.0, "rd_coef": 0.0}, MEDIUM, "SAC-N"),
+        ("my_dmg", DMG, MEDIUM, "my_dmg"),
+    ],
+)  # fmt: skip
+def test_an_experiment_has_the_name_of_its_method(run_report, script, settings, data, name):
+    args = {key: value for key, value in settings.items() if key not in ("lam", "nu")}
+    write("a", [[0, 1, 2]], script=script, dataset_id=data, args=args, step=25)
+    with_member("a", **{key: value for key, value in settings.items() if key in ("lam", "nu", "rd_coef")})
+    (row,), *_ = run_report("a")
+    assert row["method"] == name
+
+
+def test_separate_runs_of_a_seed_each_are_one_experiment_and_their_flags_are_said_once(
+    run_report, capsys, monkeypatch
+):
+    for seed in (1, 2, 3):
+        write(f"r{seed}", [[0, 1, seed]], seeds=(seed,), args={"gamma": 0.99, "lam": [0.25], "nu": [0.1]})
+    (row,), *_ = run_report("r1", "r2", "r3")
+    assert (row["seeds"], row["every seed"], row["here, mean ± std"]) == (
+        "1, 2, 3",
+        "1.0, 2.0, 3.0",
+        "2.0 ± 1.0",
+    )
+    monkeypatch.setattr(sys, "argv", ["report.py", "r1", "r2", "r3"])
+    with pytest.raises(SystemExit):
+        report.main()
+    above = capsys.readouterr().out.split("\n\n")[0]
+    assert above == "All rows: 20 updates, q_weight 1, gamma 0.99, lam 0.25, nu 0.1"
 
 
 @pytest.mark.parametrize("name", ["runs_dir", "device", "cuda_graph", "log_interval", "checkpoint", "resume"])
@@ -152,34 +235,69 @@ def test_arguments_that_do_not_matter_do_not_part_seeds(run_report, name):
     write("a", [[0, 1, 2]], args={name: 1})
     write("b", [[0, 1, 3]], seeds=(2,), args={name: 2})
     (row,), *_ = run_report("a", "b")
-    assert row["scores"] == "2.0, 3.0"
+    assert row["every seed"] == "2.0, 3.0"
 
 
 def test_lam_and_nu_of_one_run_are_rows_in_the_order_of_their_numbers(run_report):
     write("a", [[0, 1, 10], [0, 1, 2], [0, 1, 1]], seeds=(1, 1, 1))
     result = json.loads(Path("a/result.json").read_text())
-    for member, (lam, nu) in zip(result["members"], [(0.5, 10), (0.5, 2), (0.25, 30)]):
+    for member, (lam, nu) in zip(result["members"], [(0.5, 10.0), (0.5, 2.0), (0.25, 30.0)]):
         member |= {"lam": lam, "nu": nu}
     Path("a/result.json").write_text(json.dumps(result))
     rows, *_ = run_report("a")
-    assert [(row["lam"], row["nu"], row["scores"]) for row in rows] == [
-        ("0.25", "30", "1.0"), ("0.5", "2", "2.0"), ("0.5", "10", "10.0")]  # fmt: skip
+    assert [(row["method"], row["every seed"]) for row in rows] == [
+        ("DMG, nu 30", "1.0"), ("DMG, lam 0.5, nu 2", "2.0"), ("DMG, lam 0.5, nu 10", "10.0")]  # fmt: skip
 
 
 def test_scripts_without_lam_and_nu_and_settings_of_members(draw):
     write("a", [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 5]], seeds=(1, 2, 1, 2), script="rd_td3")
     result = json.loads(Path("a/result.json").read_text())
-    result["args"]["rd_coef"] = [0.0, 0.5]
-    for member, rd_coef in zip(result["members"], (0.0, 0.0, 0.5, 0.5)):
+    result["args"] |= TD3_BC | {"rd_coef": [0.0, 0.001]}
+    for member, rd_coef in zip(result["members"], (0.0, 0.0, 0.001, 0.001)):
         del member["lam"], member["nu"]
         member["rd_coef"] = rd_coef
     Path("a/result.json").write_text(json.dumps(result))
     axes, (rows, *_) = draw("a")
-    cells = [[row[name] for name in ("lam", "nu", "other arguments", "scores")] for row in rows]
-    assert cells == [["-", "-", "rd_coef 0.0", "2.0, 3.0"], ["-", "-", "rd_coef 0.5", "4.0, 5.0"]]
+    cells = [(row["method"], row["every seed"]) for row in rows]
+    assert cells == [("TD3+BC", "2.0, 3.0"), ("TD3+BC with RD", "4.0, 5.0")]
     (legend,) = axes.figure.legends
-    assert [text.get_text() for text in legend.texts] == ["rd_td3, rd_coef 0.0", "rd_td3, rd_coef 0.5"]
+    assert [text.get_text() for text in legend.texts] == ["TD3+BC", "TD3+BC with RD"]
     assert legend.get_title().get_text() == "2 seed(s)"
+
+
+# --- Kept runs ---
+
+
+def test_kept_runs_are_read_like_folders_and_each_is_kept_once(run_report):
+    write("a", [[0, 1, 2], [0, 1, 4]])
+    write("b", [[0, 1, 9]], seeds=(3,), args={"runs_dir": "elsewhere"})
+    write("half", [[0, 50]], step=10, seeds=(4,))
+    run_report("a", "--keep", "kept.jsonl")
+    first = Path("kept.jsonl").read_text()
+    write("again", [[0, 1, 5], [0, 1, 5]])  # the same command: what is kept stays
+    _, lines, _, code = run_report("kept.jsonl", "b", "half", "--keep", "kept.jsonl")
+    assert (lines[-1], code) == ("- kept in kept.jsonl: 2 run(s)", 0)
+    run_report("again", "b", "--keep", "kept.jsonl")
+    text = Path("kept.jsonl").read_text()
+    assert text.startswith(first) and text.count("\n") == len(text.splitlines()) == 2
+    results = [json.loads(Path(name, "result.json").read_text()) for name in ("a", "b")]
+    assert [json.loads(line) for line in text.splitlines()] == results
+    (row,), lines, errors, code = run_report("kept.jsonl", "a")  # in both, and counts once
+    assert (row["every seed"], lines, errors, code) == ("2.0, 4.0, 9.0", [], [], 0)
+    assert [member.seed for member in report.load(Path("kept.jsonl"))] == [1, 2, 3]
+
+
+def test_a_damaged_line_of_kept_runs_is_named_and_the_file_left_alone(run_report):
+    write("a", [[0, 1, 2]])
+    write("b", [[0, 1, 3]], seeds=(2,))
+    run_report("a", "--keep", "kept.jsonl")
+    with open("kept.jsonl", "a") as file:
+        file.write("<<<<<<<\n")
+    text = Path("kept.jsonl").read_text()
+    (row,), _, errors, code = run_report("kept.jsonl", "b", "--keep", "kept.jsonl")
+    assert (row["every seed"], code, len(errors)) == ("2.0, 3.0", 1, 2)
+    assert errors[0].startswith("error: kept.jsonl line 2:") and "cannot write kept.jsonl" in errors[1]
+    assert Path("kept.jsonl").read_text() == text and not Path("kept.jsonl.tmp").exists()
 
 
 # --- Damaged files ---
@@ -230,24 +348,42 @@ def test_a_damaged_result_is_named_in_one_line_and_the_rest_reported(draw, path,
     file = Path("bad/result.json")
     file.write_text(damaged(file.read_text(), path, value) if path else value)
     axes, ((row,), _, (error,), code) = draw("bad", "good")
-    assert (row["scores"], code, len(axes.lines)) == ("2.0", 1, 1)
+    assert (row["every seed"], code, len(axes.lines)) == ("2.0", 1, 1)
     assert error.startswith("error: bad:") and len(error) < 300
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "file", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "missing.jsonl", "unreadable"])
 def test_what_is_no_run_folder(run_report, kind):
     write("good", [[0, 1, 2]])
-    if kind == "file":
-        Path("x").touch()
-    elif kind != "missing":
-        Path("x", "result.json" if kind == "folder" else "").mkdir(parents=True)
-    (row,), _, (error,), code = run_report("x", "good")
-    assert (row["scores"], code) == ("2.0", 1) and error.startswith("error: x:")
+    if kind == "unreadable":
+        Path(kind, "result.json").mkdir(parents=True)
+    (row,), _, (error,), code = run_report(kind, "good")
+    assert (row["every seed"], code) == ("2.0", 1) and error.startswith(f"error: {kind}: cannot be read")
+
+
+def test_folders_that_are_no_runs_are_passed_over_in_one_line(run_report):
+    write("good", [[0, 1, 2]])
+    Path("random/row").mkdir(parents=True)
+    Path("curves.png").touch()
+    (row,), _, (line,), code = run_report("curves.png", "good", "random")
+    assert (row["every seed"], code) == ("2.0", 0)
+    assert line == "passed over, without a result.json: curves.png, random"
+    *_, code = run_report("random")
+    assert code == 1
 
 
 def test_no_runs_at_all(run_report):
     rows, _, (error,), code = run_report()
     assert (rows, code) == ([], 1) and "folders" in error
+
+
+def test_a_pipe_that_is_closed_early_gives_no_traceback():
+    write("a", [[0, 1, 2]])
+    command = [sys.executable, ROOT / "benchmark/report.py", "a", "--curves", "curve.png"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "" and Path("curve.png").exists()
 
 
 # --- Curves ---
@@ -257,14 +393,17 @@ def test_curves_are_means_over_seeds_with_intervals_from_0(draw):
     write("a", [[0, 10, 20], [0, 30, 40]])
     axes, (_, lines, errors, code) = draw("a")
     assert (lines, errors, code) == ([], [], 0)
-    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [10, 20], [20, 30]]
+    mean, *seeds = axes.lines
+    assert mean.get_xydata().tolist() == [[0, 0], [10, 20], [20, 30]]
+    assert [seed.get_ydata().tolist() for seed in seeds] == [[0, 10, 20], [0, 30, 40]]
+    assert all(seed.get_linewidth() < mean.get_linewidth() for seed in seeds)
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(30 + 127.06, abs=0.1)  # 12.706 std / sqrt(2), std = 14.142
     assert axes.get_xlim()[0] == 0
     assert axes.get_ylim() == pytest.approx((-2, 42))  # shows all seeds; the interval may be cut
     (legend,) = axes.figure.legends
-    assert [text.get_text() for text in legend.texts] == ["dmg_offline, lam 0.25, nu 0.1, 2 seed(s)"]
-    assert axes.get_title() == "hopper"
+    assert [text.get_text() for text in legend.texts] == ["DMG"]
+    assert legend.get_title().get_text() == "2 seed(s)" and axes.get_title() == "hopper"
 
 
 def test_a_seed_that_diverged_leaves_the_mean(draw):
@@ -278,19 +417,20 @@ def test_groups_without_evaluations_are_left_out_and_named(draw):
     write("b", [[NAN, NAN, NAN]], script="dmg_xql")
     write("c", [[]], script="dmg_sql")
     axes, (rows, lines, errors, code) = draw("a", "b", "c")
-    assert [row["scores"] for row in rows] == ["20.0", "-", "-"]
+    assert [row["every seed"] for row in rows] == ["20.0", "-", "-"]
     assert len(axes.lines) == len(axes.figure.legends[0].texts) == 1
-    assert [line.split(", ")[2] for line in lines] == ["dmg_sql", "dmg_xql"]
+    assert [line.split(", ")[2] for line in lines] == ["SQL + DMG", "XQL + DMG"]
     assert all(line.startswith("- without a curve") for line in lines) and (errors, code) == ([], 0)
 
 
-def test_returns_are_drawn_where_there_are_no_scores(draw):
-    write("a", [[0, 10, 20]])
+def test_returns_stand_where_there_are_no_scores(draw):
+    write("a", [[0, 10, 20], [0, 10, 30], [0, 10, NAN]], diverged=[3])
     path = Path("a/result.json")
     path.write_text(path.read_text().replace('"normalized_score": ', '"normalized_score": NaN, "x": '))
     axes, ((row,), *_) = draw("a")
-    assert axes.lines[0].get_ydata().tolist() == [0, 100, 200] and "return" in axes.get_ylabel()
-    assert (row["scores"], row["return"]) == ("-", "200")
+    assert axes.lines[0].get_ydata().tolist() == [0, 100, 250] and "return" in axes.get_ylabel()
+    assert (row["every seed"], row["here, mean ± std"]) == ("200.0, 300.0, diverged", "250.0 ± 70.7 (return)")
+    assert row["95 % interval"] == "-385.3 to 885.3"  # 12.706 std / sqrt(2)
 
 
 @pytest.mark.parametrize("picture", ["folder", "folder.png", "curve.xyz", "missing/curve.png"])
@@ -300,7 +440,7 @@ def test_a_picture_that_cannot_be_written(run_report, picture):
         Path(picture).mkdir()
     before = set(Path().rglob("*"))
     (row,), _, (error,), code = run_report("a", "--curves", picture)
-    assert (row["scores"], code) == ("20.0", 1) and error.startswith(f"error: cannot write {picture}")
+    assert (row["every seed"], code) == ("20.0", 1) and error.startswith(f"error: cannot write {picture}")
     assert set(Path().rglob("*")) == before
 
 
@@ -314,6 +454,19 @@ def test_the_picture(run_report):
     write("a", [[0, 10, 20]])
     run_report("a", "--curves", "curve.png")
     assert Path("curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_picture_that_fails_half_way_leaves_the_old_one(run_report, monkeypatch):
+    def savefig(figure, path, **options):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    write("a", [[0, 10, 20]])
+    Path("curve.png").write_bytes(b"old")
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    _, _, (error,), code = run_report("a", "--curves", "curve.png")
+    assert "No space" in error and code == 1
+    assert Path("curve.png").read_bytes() == b"old" and not Path("curve.png.tmp").exists()
 
 
 def test_each_data_set_has_a_panel_and_an_experiment_one_colour(draw):
@@ -339,7 +492,7 @@ def test_chosen_values_are_panels_and_columns(draw):
     assert score.lines[0].get_ydata().tolist() == [0, 20, 30]
     assert cosine.lines[0].get_xydata().tolist()[1:] == [[10, 0.625], [20, 0.625]]
     assert score.get_ylabel().startswith("success rate in %") and cosine.get_ylabel().startswith("cosine")
-    assert (row["cosine"], row["missing"], row["scores"]) == ("0.625", "-", "20.0, 40.0")
+    assert (row["cosine"], row["missing"], row["every seed"]) == ("0.625", "-", "20.0, 40.0")
     (line,) = lines
     assert line.startswith("- without a curve of missing") and (errors, code) == ([], 0)
 
@@ -380,7 +533,7 @@ def test_nu_plot_is_logarithmic_and_apart_for_every_lam(draw):
         with_member(f"r{i}", lam=lam, nu=nu)
     axes, _ = draw("r0", "r1", "r2", "r3", picture="--nu-plot")
     panels = {panel.get_title(): panel for panel in axes.figure.axes if panel.get_title()}
-    assert ["lam 0.25" in title for title in panels] == [True, False] and axes.get_xscale() == "log"
+    assert ["DMG, lam 0.25" in title for title in panels] == [True, False] and axes.get_xscale() == "log"
     assert [panel.lines[0].get_xdata().tolist() for panel in panels.values()] == [[0.1, 10], [0.1, 1]]
 
 
@@ -409,16 +562,18 @@ def test_the_papers_numbers_stand_beside_ours(run_report):
     write("a", [[0, 10, 20]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2")
     write("b", [[0, 10, 30]], env_id="local/antmaze/large-v0", dataset_id="local/antmaze/large-v0")
     write("c", [[0, 10, 40]], env_id="mine", dataset_id="mine/first-v0")
-    write("d", [[0, 10, 40]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2", script="dmg_xql")
+    write("d", [[0, 10, 50]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2", script="dmg_xql")
     tuned = {"script": "dmg_finetune", "args": {"offline_steps": 5, "online_steps": 5}, "step": 10}
     write("e", [[0, 1]], env_id="antmaze-umaze-v2", dataset_id="d4rl/antmaze/umaze-v2", **tuned)
+    for name in "be":
+        with_member(name, nu=0.5)
     rows, *_ = run_report("a", "b", "c", "d", "e")
-    assert {row["scores"] + " " + row["script"]: row["paper"] for row in rows} == {
-        "20.0 dmg_offline": "100.6 ± 1.9 (other settings)",  # 20 updates
-        "30.0 dmg_offline": "55.4 ± 6.2 (other data, other settings)",
-        "40.0 dmg_offline": "-",
-        "40.0 dmg_xql": "90.1 (other settings)",
-        "1.0 dmg_finetune": "98.4 (other settings)",
+    assert {row["every seed"]: row["paper"] for row in rows} == {
+        "20.0": "100.6 ± 1.9 (here 20 updates)",
+        "30.0": "55.4 ± 6.2 (here other data, 20 updates)",
+        "40.0": "-",
+        "50.0": "90.1 (here 20 updates)",
+        "1.0": "98.4 (here 10 updates)",
     }
 
 
@@ -429,10 +584,10 @@ MILLION = {"step": 10**6, "args": {"offline_steps": 10**6}, "env_id": "hopper-me
     "changes, of_member, paper",
     [
         ({}, {}, "100.6 ± 1.9"),
-        ({}, {"nu": 1.0}, "100.6 ± 1.9 (other settings)"),
-        ({"expectile": 0.5}, {}, "100.6 ± 1.9 (other settings)"),
-        ({"offline_steps": 999}, {}, "100.6 ± 1.9 (other settings)"),
-        ({"q_weight": 0.0, "inverse_temperature": 0.0}, {"lam": 0}, "-"),  # behaviour cloning
+        ({}, {"nu": 1.0}, "-"),
+        ({"expectile": 0.5}, {}, "-"),
+        ({"offline_steps": 999}, {}, "100.6 ± 1.9 (here 999 updates)"),
+        (CLONING, {"lam": 0}, "56.2"),
         ({"q_weight": 0.0, "inverse_temperature": 3.0, "max_weight": 100.0}, {"lam": 0}, "66.2"),
         ({"online_steps": 10}, {"lam": 1}, "-"),
     ],
@@ -452,20 +607,54 @@ def test_ten_seeds_compare_with_table_6(run_report):
     assert row["paper"] == "100.5 ± 1.0"
 
 
-def test_the_table_in_the_papers_form(run_report, capsys, monkeypatch):
-    for i, (env, score) in enumerate([("hopper", 20), ("walker2d", 30)]):
-        ids = {"env_id": f"{env}-medium-v2", "dataset_id": f"d4rl/{env}/medium-v2", "step": 10**6}
-        full = {"offline_steps": 10**6}
-        write(f"dmg{i}", [[0, 10, score], [0, 10, score + 2]], args=dict(full), **ids)
-        write(f"iql{i}", [[0, 10, score + 5]], args=full | {"q_weight": 0}, **ids)
-        with_member(f"iql{i}", lam=0)
-    monkeypatch.setattr(sys, "argv", ["report.py", "dmg0", "dmg1", "iql0", "iql1"])
-    with pytest.raises(SystemExit):
-        report.main()
-    table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.split("\n\n")[0].splitlines()]
-    assert table[0] == ["data set", "IQL, dmg_offline", "paper", "DMG, dmg_offline", "paper"]
-    assert table[2] == ["hopper-medium-v2", "25.0", "66.2", "21.0 ± 12.7", "100.6 ± 1.9"]
-    assert table[4] == ["total", "60.0", "144.5", "52.0", "193.0"]
+def write_random(name, env, script, settings, length, scores):
+    """Runs of one seed each on D4RL's random data as recorded here."""
+    for seed, score in enumerate(scores, 1):
+        data = f"local/{env}/random-v0"
+        args = {key: value for key, value in settings.items() if key not in ("lam", "nu")}
+        run = {"env_id": data, "dataset_id": data, "script": script, "step": length}
+        args |= {"offline_steps": length}
+        write(f"{name}{seed}", [[0, 10, score]], seeds=(seed,), args=args, **run)
+        with_member(f"{name}{seed}", lam=settings.get("lam", 0.25), nu=settings.get("nu", 0.1))
+
+
+def test_random_data_by_d4rls_recipe_are_like_the_papers(draw):
+    write_random("dmg", "halfcheetah", "dmg_offline", DMG, 10**6, (28, 30, 32))
+    write_random("long", "hopper", "dmg_offline", DMG, 10**6, (10, 20, 30))
+    write_random("iql", "halfcheetah", "iql", IN_SAMPLE, 300_000, (11, 12, 13))
+    write_random("corner", "halfcheetah", "dmg_offline", IN_SAMPLE, 300_000, (11, 12, 16))
+    write_random("td3", "halfcheetah", "rd_td3", TD3_BC, 300_000, (10, 11, 12))
+    axes, (rows, *_) = draw(*sorted(str(path) for path in Path().iterdir() if path.is_dir()))
+    assert [[row[name] for name in report.HEAD[:6]] for row in rows if "half" in row["data"]] == [
+        ["local/halfcheetah/random-v0", "DMG", "1,000,000", "28.8 ± 1.3 (here D4RL's recipe)"]
+        + ["30.0 ± 2.0", "25.0 to 35.0"],
+        ["local/halfcheetah/random-v0", "IQL", "300,000", "13.1 (here D4RL's recipe, 300,000 updates)"]
+        + ["12.0 ± 1.0", "9.5 to 14.5"],
+        ["local/halfcheetah/random-v0", "IQL corner of DMG", "300,000"]
+        + ["13.1 (here D4RL's recipe, 300,000 updates)", "13.0 ± 2.6", "6.4 to 19.6"],
+        ["local/halfcheetah/random-v0", "TD3+BC", "300,000", "11.0 (here D4RL's recipe, 300,000 updates)"]
+        + ["11.0 ± 1.0", "8.5 to 13.5"],
+    ]  # fmt: skip
+    total = {"data": "total of 2", "method": "DMG", "paper": "49.2", "here, mean ± std": "50.0"}
+    assert total.items() <= rows[-1].items()
+    # The paper's numbers stand at the end of the curves, in the colours of their methods
+    (legend,) = axes.figure.legends
+    colors = dict(
+        zip((text.get_text() for text in legend.texts), (line.get_color() for line in legend.legend_handles))
+    )
+    diamonds = {
+        line.get_color(): line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "D"
+    }
+    numbers = {"DMG": 28.8, "IQL": 13.1, "TD3+BC": 11.0}
+    assert diamonds == {colors[name]: [[10**6, number]] for name, number in numbers.items()}
+    assert list(colors) == ["DMG", "IQL", "IQL corner of DMG", "TD3+BC"]
+
+
+def test_other_data_have_no_diamonds(draw):
+    write("a", [[0, 10, 20]], env_id="local/hopper/medium-v0", dataset_id="local/hopper/medium-v0")
+    axes, ((row,), *_) = draw("a")
+    assert row["paper"] == "100.6 ± 1.9 (here other data, 20 updates)"
+    assert len(axes.lines) == 1
 
 
 def test_the_papers_totals():

@@ -8,7 +8,7 @@
 # table2_locomotion.sh, and its counterpart is
 #   python dmg_offline.py --env-id hopper-medium-v2 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1 2 3 4 5
 # sql_alpha 0.5 and 1.25 are the paper's 2.0 and 5.0 if they belong to SQL's first code (see dmg_sql.py); the
-# default is the literal 2. On the hopper recorded here the two end level (benchmark/results/table3.md).
+# default is the literal 2.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python dmg_xql.py --env-id halfcheetah-medium-v2        --gumbel-beta 5 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1 2 3 4 5

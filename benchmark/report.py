@@ -49,7 +49,9 @@ IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_i
 OF_MEMBER = ("name", "seed", "diverged_at", "evaluations")
 HEAD = "data|method|updates|paper|here, mean ± std|95 % interval|seeds|every seed|mean Q".split("|")
 COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and grey prints tell apart
+# The in-sample value that DMG has in a script
 VALUE_OF_SCRIPT = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}
+# What the paper calls a method, where it is not the name that it has here
 IN_PAPER = {f"{value} corner of DMG": value for value in VALUE_OF_SCRIPT.values()} | {"cloning": "BC"}
 
 
@@ -334,9 +336,7 @@ def draw_curves(experiments, values, paper, notes):
         if online_from := members[0].online_from:
             axes.axvline(online_from, color="0.5", lw=0.8, ls=":")
     title, diamonds = [f"{n} seed(s)" for n in seeds if len(seeds) == 1], {}
-    for data, name, what in reversed(
-        curves
-    ):  # the method itself after what is only set to it, as IQL's corner
+    for data, name, what in reversed(curves):  # IQL's colour, not that of its corner
         theirs = paper_of(experiments[data, name], paper)
         if what == VALUES[0] and math.isfinite(theirs.mean) and "other data" not in theirs.differs:
             diamonds[data, theirs.mean, np.nan_to_num(theirs.spread)] = styles[name]["color"]
@@ -449,6 +449,8 @@ def keep(runs, path, notes):
     known = {identity(json.loads(line)): line for line in lines}
     known = {identity(run): json.dumps(run, separators=(",", ":")) for run in runs} | known
     lines += [line for line in known.values() if line not in lines]
+    if not lines:
+        raise ValueError("no run has finished")
     notes.append(f"- kept in {path}: {len(lines)} run(s)")
     return "\n".join([*lines, ""])
 
@@ -533,7 +535,6 @@ def main():
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGPIPE, signal.SIG_DFL
-    )  # | head ends this without a traceback, when all files are written
+    # | head ends this without a traceback, and after all files are written
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()

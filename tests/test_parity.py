@@ -120,7 +120,7 @@ FAULTS = {  # what is wrong: what it replaces, and by what
 def end_of(tmp_path, monkeypatch):
     """Function: run the tool on a clone with this DMG.py; returns its error, None without one."""
 
-    def end(source, updates=4):
+    def end(source, updates=2):
         if source is not None:
             (tmp_path / "DMG.py").write_text(source)
         monkeypatch.setattr(sys, "argv", ["parity.py", str(tmp_path), "--updates", str(updates)])

@@ -19,11 +19,12 @@ and authors' code differ, this file follows the code, which produced the paper's
     python dmg_offline.py --env-id antmaze-large-play --lam 0.25    # a short name, or any Minari id
     python dmg_offline.py --env-id hopper-medium --seed 1 2 3       # three runs (members) trained as one
 
-To read it: update() is the algorithm, main() the training loop, and what lies between them is plumbing.
+To read it: update() is the algorithm, train() the loop around it. Below the banner is the harness.
 """
 
 import contextlib
 import fcntl
+import functools
 import io
 import itertools
 import json
@@ -31,6 +32,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,12 +40,14 @@ import threading
 import time
 import zipfile
 import zlib
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import gymnasium as gym
 import minari
@@ -66,7 +70,12 @@ class Args:
     resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
-    tf32: bool = False  # on a GPU, multiply matrices in TF32: faster, with a mantissa of 10 bits
+    matmul_precision: Literal["highest", "high", "medium"] = (
+        "highest"  # PyTorch's; less is faster on some chips
+    )
+    track: bool = False  # log to Weights & Biases too (pip install wandb)
+    wandb_project: str = "dmg"  # project there
+    trust_env: bool = False  # make the data set's environment whatever code its metadata name
     log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
@@ -92,10 +101,15 @@ class Args:
     expectile: float = 0.7  # of the in-sample value; 0.5 is the mean, 1 the maximum
 
 
+MEMBERS = ("seed", "lam", "nu")  # flags of which every combination is a member
+IN_RESULT = {"q_mean": "q_values"}  # what result.json notes of the losses at each evaluation
+
+
 class Linear(nn.Module):
     """nn.Linear for N networks side by side: (N, B, inputs) -> (N, B, outputs), one batched product.
 
-    Initialised like nn.Linear, uniformly within 1 / sqrt(inputs), network i from generators[i].
+    Initialised like nn.Linear, uniformly within 1 / sqrt(inputs), network i from generators[i]. A parameter
+    without this leading axis, such as nn.LayerNorm's, would be shared by members and by the twin critics.
     """
 
     def __init__(self, generators, inputs, outputs):
@@ -109,8 +123,6 @@ class Linear(nn.Module):
         self.bias = uniform(1, outputs)
 
     def forward(self, x):
-        if self.weight.shape[-1] == 1:  # faster on a CPU than a product with one column
-            return (x * self.weight.mT).sum(-1, keepdim=True) + self.bias
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -217,14 +229,6 @@ def update(agent, optimizers, batch, args, update_actor):
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def make_batch(rows, noise, widths, agent):
-    """What update takes, from rows (M, B, columns) of load_transitions, with standardised observations."""
-    observations, actions, rewards, next_observations, terminations = rows.split(widths, -1)
-    observations = (observations - agent.mean) / agent.std
-    next_observations = (next_observations - agent.mean) / agent.std
-    return observations, actions, rewards.squeeze(-1), next_observations, terminations.squeeze(-1), noise
-
-
 def make_optimizers(agent, args):
     """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would freeze a number."""
     optimizers, is_cuda = {}, args.device.startswith("cuda")
@@ -244,46 +248,178 @@ def draw(generators, updates, transitions, action_dim, args):
     return torch.stack(indices, 1), noise.clamp(-args.noise_clip, args.noise_clip)
 
 
-def graphed(function):
-    """Capture function(flag, *tensors) as a CUDA graph for each flag, and from then on replay it.
+def train(train_step, optimizers, generators, transitions, action_dim, step, updates, args):
+    """Updates step + 1, ..., step + updates, on batches of the transitions; returns the last losses.
 
-    The networks are so small that launching some 300 kernels takes longer than running them. A replay
-    launches all at once, with the new tensors copied to where the capture found the old ones.
+    train_step(indices, noise, update_actor=...) is update() on the transitions with these indices.
     """
-    calls, captured = {True: 0, False: 0}, {}
-
-    def call(flag, *tensors):
-        calls[flag] += 1
-        if calls[flag] <= 2:  # Adam's state and the libraries must be set up before a capture
-            return function(flag, *tensors)
-        if flag not in captured:
-            graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
-            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-                outputs = function(flag, *inputs)  # captured, not run
-            captured[flag] = graph, inputs, outputs
-        graph, inputs, outputs = captured[flag]
-        torch._foreach_copy_(inputs, tensors)
-        graph.replay()
-        return outputs
-
-    return call
+    indices, noise = draw(generators, updates, transitions, action_dim, args)
+    actor_lr, losses = optimizers["actor"].param_groups[0]["lr"], {}  # a tensor: filling it sets the rate
+    for i in range(updates):
+        step += 1
+        update_actor = step % args.policy_frequency == 0
+        if update_actor:  # cosine to 0, from the full rate at the actor's first update
+            progress = (step - args.policy_frequency) / args.offline_steps
+            actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
+        losses |= train_step(indices[i], noise[i], update_actor=update_actor)
+    return losses
 
 
-# Short names of datasets. D4RL's own data end in -v2 (benchmark/import_d4rl.py); Minari's are other tasks.
-LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
-LEVELS = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay", "simple")
-MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
-DATASETS = {f"{env}-{level}": f"mujoco/{env}/{level}-v0" for env in LOCOMOTION for level in LEVELS}
-DATASETS |= {f"{env}-{level}-v2": f"d4rl/{env}/{level}-v2" for env in LOCOMOTION[:3] for level in LEVELS[:-1]}
-DATASETS |= {f"antmaze-{maze}": f"D4RL/antmaze/{maze}-v1" for maze in MAZES}
-DATASETS |= {f"antmaze-{maze}-v2": f"d4rl/antmaze/{maze}-v2" for maze in MAZES}
-DATASETS |= {f"pointmaze-{maze}": f"local/pointmaze/{maze}-v0" for maze in ("umaze", "medium")}
-# Returns that score 0 and 100, those of D4RL's random and expert policies; other datasets bring their own
-REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
-REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
-REFERENCE_RETURNS |= dict.fromkeys(("antmaze", "pointmaze", "d4rlantmaze"), (0.0, 1.0))
-# D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
-MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
+def presets(dataset):
+    """What differs from the defaults of Args for the dataset's task."""
+    task = task_of(dataset)
+    # in Minari's AntMaze raw observations did worse (benchmark/results/antmaze.md)
+    maze = dict(normalize_observations=task == "minari-antmaze", step_cost=1.0, nu=(0.5,))
+    maze |= dict(inverse_temperature=10.0, max_weight=100.0, expectile=0.9)
+    if task in ("minari-antmaze", "d4rl-antmaze"):
+        gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
+        return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
+    if task == "pointmaze":  # ours, for a quick look on a CPU
+        return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
+    return dict(nu=(10.0,)) if task in LOCOMOTION and "expert" in dataset.id else {}
+
+
+def check_flags(args):
+    """Refuse values of this method's own flags that no member could train with."""
+    counts = (args.offline_steps, args.policy_frequency, args.critics)
+    require(min(counts) >= 1, "--offline-steps, --policy-frequency and --critics: 1 or more")
+    require(max(*args.lam, args.gamma, args.tau) <= 1, "--lam, --gamma and --tau must be at most 1")
+    require(0 < args.expectile <= 1, "--expectile must be above 0 and at most 1")
+
+
+# ==========================================================================================================
+# You may stop here: the method is complete. The harness that runs it is the same in all offline scripts.
+# main() comes first, then what it calls, in the order of calling.
+# ==========================================================================================================
+
+
+def main(args=None):
+    """Train with these Args, or those of the command line; returns what result.json holds, and its folder."""
+    command = sys.argv[1:] if args is None else []
+    if args is None:
+        args = parse_args(command)
+    check(args)
+    torch.set_float32_matmul_precision(args.matmul_precision)
+    is_cuda = args.device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
+
+    # --- Data, environment, agent ---
+    dataset = open_dataset(args.env_id)
+    checkpoint = load_checkpoint(args.resume, Path(__file__).stem) if args.resume else None
+    with explained(f"cannot make the environment of {dataset.id}"):
+        env = make_env(dataset, args.trust_env)
+    data, returns = load_transitions(dataset, env, args)
+    low, high = reference_returns(dataset)
+    print(
+        f"return of the data: {returns.mean():.6g}, normalized score {score(returns.mean(), low, high):.1f}"
+    )
+    mean, std = np.zeros(data[0].shape[1]), np.ones(data[0].shape[1])
+    if args.normalize_observations:
+        mean = data[0].mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
+        std = data[0].std(0, dtype=np.float64) + 1e-3
+    members = list(itertools.product(*[getattr(args, flag) for flag in MEMBERS]))
+    agent = Agent(members, mean, std, data[1].shape[1], args).to(args.device)
+    optimizers = make_optimizers(agent, args)
+    generators = [torch.Generator(args.device).manual_seed(seed) for seed, *_ in members]
+    data_crc32 = zlib.crc32(np.column_stack(data))
+    data = [torch.from_numpy(part).to(args.device) for part in data]
+    data[0], data[3] = [(observations - agent.mean) / agent.std for observations in (data[0], data[3])]
+
+    # --- The run: new, or as the checkpoint left it ---
+    if checkpoint:
+        run_dir, run = Path(args.resume), checkpoint["run"]
+        require(run["data_crc32"] == data_crc32, f"{dataset.id} has changed since the checkpoint")
+        restore(checkpoint, agent, optimizers, generators, args)
+    else:
+        run_dir, run = start_run(args, command, dataset, data_crc32, members)
+    lock = open(run_dir / "lock", "w")
+    with explained(f"{run_dir} is being trained by another process"):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
+    results, step, losses = run["members"], run["step"], {}
+    writers = start_logging(run_dir, run, args)
+
+    # --- One update, as a CUDA graph on a GPU ---
+    def train_step(indices, *drawn, **flags):
+        batch = [part[indices] for part in data] + list(drawn)
+        return update(agent, optimizers, batch, args, **flags)
+
+    if is_cuda and args.cuda_graph:
+        train_step = graphed(train_step)
+
+    # --- One evaluation and checkpoint ---
+    is_terminal = sys.stderr.isatty()
+    options = dict(unit=" updates", smoothing=0.05, disable=not is_terminal)
+    bar = tqdm(total=args.offline_steps, initial=step, **options)
+    pool = start_workers(dataset, args)
+
+    def evaluate_and_save():
+        evaluations = evaluate(agent, env, pool, results, step, args)
+        for m, (writer, result, episodes) in enumerate(zip(writers, results, evaluations)):
+            mean = float(np.mean(episodes)) if episodes else math.nan
+            scores = {"episodic_return": mean, "normalized_score": score(mean, low, high)}
+            for name, value in scores.items():
+                writer.add_scalar(f"eval/{name}", value, step)
+            noted = {name: losses[loss][m].item() for name, loss in IN_RESULT.items() if loss in losses}
+            result["evaluations"].append({"step": step, "returns": episodes} | scores | noted)
+        shown = "return" if math.isnan(low) else "score"
+        field = "episodic_return" if math.isnan(low) else "normalized_score"
+        text = " ".join([shown, *[f"{result['evaluations'][-1][field]:.1f}" for result in results]])
+        bar.set_postfix_str(text)
+        if not is_terminal:
+            print(f"{step:,} of {args.offline_steps:,} updates, {text}", flush=True)
+        save(run_dir, run, agent, optimizers, generators)
+
+    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
+    print(f"{len(members)} member(s) on {args.device}: {run_dir}", flush=True)
+    first_step, seconds = step, 0.0
+    if not checkpoint:
+        evaluate_and_save()  # what could go wrong there goes wrong before the training
+    while step < args.offline_steps and not all(result["diverged_at"] for result in results):
+        began = time.perf_counter()
+        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
+        n = min(*ends, args.offline_steps) - step
+        losses |= train(train_step, optimizers, generators, len(data[0]), data[1].shape[1], step, n, args)
+        scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
+        seconds += time.perf_counter() - began
+        step += n
+        run |= {"step": step, "updates_per_second": (step - first_step) / seconds}
+        bar.update(n)
+        log(writers, results, scalars, run)
+        has_ended = step == args.offline_steps or all(result["diverged_at"] for result in results)
+        if step % args.eval_interval == 0 or has_ended:
+            evaluate_and_save()
+    bar.close()
+    for writer, result in zip(writers, results):
+        writer.close()
+        last = result["evaluations"][-1]
+        print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
+    return run | {"run_dir": str(run_dir)}
+
+
+def parse_args(words):
+    """Args of a command line; what it does not say is as --env-id has it, or as --resume's run had it."""
+    wants_help = not {"-h", "--help"}.isdisjoint(words)
+    first = tyro.cli(Args, description=__doc__, args=[word for word in words if word not in ("-h", "--help")])
+    saved = {}
+    if first.resume:
+        run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
+        saved = run["args"] | {"resume": first.resume, "device": first.device}
+        changed = sorted(saved.keys() ^ asdict(first).keys())
+        require(not changed, f"{first.resume} is of a version with other flags: {', '.join(changed)}")
+    env_id = saved.get("env_id", first.env_id)
+    dataset = named_dataset(env_id) if wants_help else open_dataset(env_id)
+    args = tyro.cli(
+        Args, description=__doc__, args=words, default=replace(Args(), **(presets(dataset) | saved))
+    )
+    changed = [name for name, value in saved.items() if getattr(args, name) != value]
+    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
+    return args
+
+
+# ==========================================================================================================
+# The helpers of the harness: the same in all scripts.
+# ==========================================================================================================
 
 
 def fail(message, code=2):
@@ -292,75 +428,105 @@ def fail(message, code=2):
     sys.exit(code)
 
 
-@contextlib.contextmanager
-def explained(message):
-    """End the program with message if anything in here goes wrong: libraries raise errors of many classes."""
-    try:
-        yield
-    except Exception as error:
-        fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
-
-
 def require(holds, message):
     """End the program with message unless the condition holds."""
     if not holds:
         fail(message)
 
 
-def task_of(dataset):
-    """The name of the environment without its maze and version, such as hopper or antmaze."""
-    return re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
-
-
-def presets(dataset):
-    """What differs from the defaults of Args for the dataset's task."""
-    task = task_of(dataset)
-    # "antmaze" is Minari's, for which raw observations did worse (benchmark/results/antmaze.md)
-    maze = dict(normalize_observations=task == "antmaze", step_cost=1.0, nu=(0.5,))
-    maze |= dict(inverse_temperature=10.0, max_weight=100.0, expectile=0.9)
-    if task in ("antmaze", "d4rlantmaze"):
-        gamma = 0.995 if task == "antmaze" else 0.99  # Minari's ant acts every 0.05 s, D4RL's every 0.1 s
-        return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
-    if task == "pointmaze":  # ours, for a quick look on a CPU
-        return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
-    return dict(nu=(10.0,)) if task in LOCOMOTION and "expert" in dataset.id else {}
+@contextlib.contextmanager
+def explained(message):
+    """For what comes from outside: end the program with message where it goes wrong."""
+    try:
+        yield
+    except Exception as error:
+        fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
 
 
 def check(args):
-    """Refuse arguments that no member could train with."""
+    """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
     for name, value in asdict(args).items():
-        numbers = [x for x in np.ravel(value).tolist() if not isinstance(x, str)]
-        is_fine = all(0 <= x < 2**63 for x in numbers)
+        values, default = [x if isinstance(x, tuple) else (x,) for x in (value, getattr(Args, name))]
+        numbers = [x for x in values if isinstance(x, int | float)]
+        may_be_negative = any(isinstance(x, int | float) and x < 0 for x in default)
+        is_fine = all(math.isfinite(x) and abs(x) < 2**63 and (x >= 0 or may_be_negative) for x in numbers)
         require(is_fine, f"--{name.replace('_', '-')} {value}: must be finite and not negative")
-    for name in ("seed", "lam", "nu"):
-        values = getattr(args, name)
-        require(len(set(values)) == len(values) > 0, f"--{name}: must be one or more numbers, all different")
-    steps = (args.offline_steps, args.eval_interval, args.log_interval, args.policy_frequency)
-    sizes = (args.batch_size, args.critics, *args.hidden)
-    require(min(*steps, *sizes) >= 1, "steps, intervals, sizes and --policy-frequency must be 1 or more")
-    require(max(*args.lam, args.gamma, args.tau) <= 1, "--lam, --gamma and --tau must be at most 1")
-    require(0 < args.expectile <= 1, "--expectile must be above 0 and at most 1")
-    require(args.batch_size * args.log_interval <= 1e8, "--batch-size times --log-interval is above 1e8")
-    require(re.fullmatch(r"[\w-][\w.-]*", args.exp_name), "--exp-name must be letters, digits, _, - and .")
-    require(args.runs_dir.strip(), "--runs-dir must be the name of a folder")
+    for name in MEMBERS:
+        values, flag = getattr(args, name), name.replace("_", "-")
+        require(len(set(values)) == len(values) > 0, f"--{flag}: must be one or more numbers, all different")
+    counts = (args.eval_interval, args.log_interval, args.batch_size, *args.hidden)
+    require(min(counts) >= 1, "steps, intervals and sizes must be 1 or more")
+    check_flags(args)
     with explained(f"--device {args.device} cannot be used"):
         torch.empty(0, device=args.device)
 
 
+# Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
+# (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
+LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
+SHORT_NAMES = {
+    r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"d4rl/\1/\2-v2", r"\1"),
+    r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
+    r"antmaze-(.+)-v2": (r"d4rl/antmaze/\1-v2", "D4RLAntMaze"),
+    r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
+    r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
+}
+# What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
+TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
+TRUSTED += r"|benchmark\.d4rl_antmaze:\w+"
+sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
+# Returns that score 0 and 100, those of D4RL's random and expert policies; other data sets bring their own
+REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
+REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
+REFERENCE_RETURNS |= dict.fromkeys(("minari-antmaze", "d4rl-antmaze", "pointmaze"), (0.0, 1.0))
+# D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
+MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
+
+
+def named_dataset(env_id):
+    """What a name stands for, before anything is read: the data set's id and the name of its environment."""
+    for pattern, (dataset_id, environment) in SHORT_NAMES.items():
+        if match := re.fullmatch(pattern, env_id):
+            spec = SimpleNamespace(id=match.expand(environment))
+            return SimpleNamespace(id=match.expand(dataset_id), env_spec=spec)
+    return SimpleNamespace(id=env_id, env_spec=None)
+
+
 def open_dataset(env_id):
-    """Find a dataset by its short name or Minari id: on this machine, or else on Minari's server."""
-    dataset_id = DATASETS.get(env_id, env_id)
-    near = ", ".join(get_close_matches(env_id.lower(), DATASETS, cutoff=0.4)) or "none"
-    require("/" in dataset_id, f"there is no dataset {env_id}; nearest: {near}; or give a Minari id")
+    """A data set by its short name or Minari id: on this machine, or else from Minari's server."""
+    dataset_id = named_dataset(env_id).id
+    is_id = re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id)
+    known = ", ".join(SHORT_NAMES)
+    require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
     with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
         return minari.load_dataset(dataset_id)
     kind, *name = dataset_id.removesuffix("-v0").split("/")
     tool = {"local": f"collect_local.py {'-'.join(name)}", "d4rl": "import_d4rl.py FILE.hdf5"}.get(kind)
     require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
     print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
-    hint = f"; D4RL's own data are --env-id {env_id}-v2" if f"{env_id}-v2" in DATASETS else ""
-    with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`{hint}"):
+    with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):
         return minari.load_dataset(dataset_id, download=True)
+
+
+def task_of(dataset):
+    """hopper, pointmaze, minari-antmaze, d4rl-antmaze, ...: the environment without its maze and version."""
+    name = re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
+    return {"antmaze": "minari-antmaze", "d4rlantmaze": "d4rl-antmaze"}.get(name, name)
+
+
+def reference_returns(dataset):
+    """The returns that score 0 and 100; NaN, and a line that says so, where nobody knows them."""
+    fields = ("ref_min_score", "ref_max_score")
+    stored = [dataset.storage.metadata.get(field) for field in fields]
+    low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
+    if all(isinstance(x, int | float) and math.isfinite(x) for x in (low, high)) and low != high:
+        return low, high
+    print(f"note: {dataset.id} has no two different {' and '.join(fields)}: returns are shown, not scores")
+    return math.nan, math.nan
+
+
+def score(episodic_return, low, high):
+    return float(100 * (episodic_return - low) / (high - low))
 
 
 class OneGoal(gym.Wrapper):
@@ -378,7 +544,7 @@ class OneGoal(gym.Wrapper):
         if robot:
             robot._reset_noise_scale = 0.1
 
-    def is_reached(self, xy):
+    def is_at_goal(self, xy):
         """Whether positions (..., 2) lie within 0.5 m of the goal."""
         return np.linalg.norm(xy - self.goal, axis=-1) <= 0.5
 
@@ -387,17 +553,35 @@ class OneGoal(gym.Wrapper):
 
     def step(self, action):
         observation, _, _, truncated, info = self.env.step(action)
-        is_reached = bool(self.is_reached(observation["achieved_goal"]))
-        return observation, float(is_reached), is_reached, truncated, info
+        terminated = bool(self.is_at_goal(observation["achieved_goal"]))
+        return observation, float(terminated), terminated, truncated, info
 
 
-def make_env(dataset, **options):
+def check_trust(dataset):
+    """Refuse code that the data set's metadata name and this process does not know; Gymnasium runs it."""
+    for spec in filter(None, (dataset.env_spec, dataset._eval_env_spec)):
+        names = [spec.entry_point, *[wrapper.entry_point for wrapper in spec.additional_wrappers]]
+        known = gym.registry.get(spec.id)
+        own = getattr(known, "entry_point", None)
+        own = (
+            own
+            if isinstance(own, str)
+            else f"{getattr(own, '__module__', '')}:{getattr(own, '__name__', '')}"
+        )
+        foreign = [name for name in names if name != own and not re.fullmatch(TRUSTED, str(name))]
+        if foreign:
+            raise PermissionError(f"it names {foreign[0]}, which is run only with --trust-env")
+
+
+def make_env(dataset, trust_env=False, **options):
     """The dataset's environment, with flat observations and actions in [-1, 1]; options such as render_mode.
 
     A maze is that of the data, not the one stored for evaluation, which may be another. Its goal is not
     observed, and OneGoal ends its episodes.
     """
-    if task_of(dataset) in ("antmaze", "pointmaze"):
+    if not trust_env:
+        check_trust(dataset)
+    if task_of(dataset) in ("minari-antmaze", "pointmaze"):
         env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
         env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
     else:
@@ -412,84 +596,233 @@ def flatten(observations):
     return np.asarray(observations, np.float32)
 
 
-def load_transitions(dataset, is_reached, args):
+def load_transitions(dataset, env, args):
     """Cut episodes into transitions; those of a maze, which have goals of their own, for its one goal.
 
-    is_reached: whether positions (T, 2) lie at the maze's goal; None outside mazes. Returns float32 rows
-    (N, columns) of observation, action in [-1, 1], reward, next observation and termination; the widths of
-    these; and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
+    Returns float32 arrays of N observations, actions in [-1, 1], rewards, next observations and terminations,
+    and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
     """
-    space, episodes, returns = dataset.action_space, [], []
+    space, own_space = dataset.action_space, env.unwrapped.action_space
     is_box = isinstance(space, gym.spaces.Box) and space.is_bounded() and len(space.shape) == 1
     require(is_box and space.shape != (0,), f"{dataset.id}: actions must be bounded vectors, not {space}")
+    is_same = space.shape == own_space.shape and np.allclose(
+        [space.low, space.high], [own_space.low, own_space.high]
+    )
+    require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own_space}")
+    require((space.low < space.high).all(), f"{dataset.id}: an action's lower bound is its upper bound")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    is_maze, episodes, returns = env.has_wrapper_attr("is_at_goal"), [], []
+    print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
+    bar = dict(total=dataset.total_episodes, delay=2, leave=False, disable=not sys.stderr.isatty())
     with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
-        for episode in dataset.iterate_episodes():
+        for episode in tqdm(dataset.iterate_episodes(), unit=" episodes", **bar):
             observations, rewards, terminations = episode.observations, episode.rewards, episode.terminations
-            if is_reached:
-                terminations = is_reached(observations["achieved_goal"][1:])
+            if is_maze:
+                terminations = env.get_wrapper_attr("is_at_goal")(observations["achieved_goal"][1:])
                 rewards = terminations.astype(np.float32)
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
+            observations, steps = flatten(observations), len(rewards)
+            shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
+            wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
+            if shapes != wanted:
+                raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
-            length = terminations.argmax() + 1 if terminations.any() else len(rewards)
+            length = terminations.argmax() + 1 if terminations.any() else steps
             returns.append(rewards[:length].sum())
-            observations = flatten(observations)
-            actions = (episode.actions.reshape(len(rewards), *space.shape) - middle) / half
-            rewards, terminations = rewards[:, None], terminations[:, None]
-            parts = observations[:-1], actions, rewards - args.step_cost, observations[1:], terminations
-            episodes.append(np.concatenate(parts, axis=1, dtype=np.float32))
-        rows, widths = np.concatenate(episodes), [part.shape[1] for part in parts]
-    _, actions, rewards, _, terminations = np.split(rows, np.cumsum(widths)[:-1], axis=1)
-    require(np.isfinite(rows).all(), f"{dataset.id}: observations, actions and rewards must be finite")
-    require(np.abs(actions).max() <= 1 + 1e-4, f"{dataset.id}: actions must lie within {space}")
-    require(np.ptp(rewards) > 0, f"{dataset.id}: all rewards are equal, there is nothing to learn")
-    print(f"{len(rows):,} transitions, {len(returns):,} episodes, {terminations.sum():,.0f} terminations,")
-    print(f"rewards {rewards.min():.4g} to {rewards.max():.4g}; widths {widths}")
-    return rows, widths, np.array(returns)
+            actions = (episode.actions - middle) / half
+            episodes.append(
+                (observations[:-1], actions, rewards - args.step_cost, observations[1:], terminations)
+            )
+        data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]
+    observations, actions, rewards, _, terminations = data
+    require(len(rewards), f"{dataset.id} has no transitions")
+    is_finite = all(np.isfinite(part).all() for part in data)
+    require(is_finite, f"{dataset.id}: observations, actions and rewards must be finite")
+    require(np.isin(terminations, (0, 1)).all(), f"{dataset.id}: terminations must be 0 or 1")
+    outside, largest = (np.abs(actions) > 1 + 1e-4).sum(), np.abs(actions).max()
+    require(
+        largest <= 1.5, f"{dataset.id}: actions must lie within {space}; some go {largest:.3g} times as far"
+    )
+    if outside:
+        print(f"note: {outside:,} of {actions.size:,} numbers in actions lay outside {space} and are clipped")
+    actions.clip(-1, 1, out=actions)
+    if np.ptp(rewards) == 0:
+        print(f"note: all rewards are {rewards[0]:.4g}: only how long an episode lasts makes a difference")
+    print(f"{len(rewards):,} transitions, {terminations.sum():,.0f} terminations, ", end="")
+    print(f"rewards {rewards.min():.4g} to {rewards.max():.4g}; {observations.shape[1]} numbers observed")
+    return data, np.array(returns)
+
+
+def restore(checkpoint, agent, optimizers, generators, args):
+    """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
+    run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
+    with explained(f"the checkpoint in {args.resume} does not fit the networks"):
+        agent.load_state_dict(checkpoint["agent"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(checkpoint["optimizers"][name])
+            for group in optimizer.param_groups:  # which has brought the old device's settings
+                group["capturable"] = is_cuda
+                if torch.is_tensor(group["lr"]):
+                    group["lr"] = group["lr"].to(args.device)
+        for generator, state in zip(generators, checkpoint["generators"]):
+            if run["args"]["device"].startswith("cuda") == is_cuda:
+                generator.set_state(state)
+            else:  # a GPU's generator draws other numbers
+                generator.manual_seed(generator.initial_seed() + run["step"])
+    run["args"]["device"] = args.device
+
+
+def start_run(args, command, dataset, data_crc32, members):
+    """Make the run's folder, with a copy of this script; returns it and what its result.json begins with."""
+    name = re.sub(r"[^\w.-]", "-", f"{args.env_id}__{args.exp_name}")
+    run_dir = Path(args.runs_dir) / f"{name}__{time.time_ns() // 10**6}"
+    with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
+        run_dir.mkdir(parents=True)
+        shutil.copy(__file__, run_dir)
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    run = {"script": Path(__file__).stem, "command": command, "env_id": args.env_id, "dataset_id": dataset.id}
+    run |= {"data_crc32": data_crc32, "git_commit": "", "args": asdict(args), "versions": {}}
+    with contextlib.suppress(OSError):  # no git
+        run["git_commit"] = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    for package in ("torch", "numpy", "gymnasium", "minari", "mujoco", "gymnasium-robotics"):
+        with contextlib.suppress(PackageNotFoundError):
+            run["versions"][package] = version(package)
+    run |= {"step": 0, "updates_per_second": None, "members": []}
+    for values in members:
+        member = dict(zip(MEMBERS, values))
+        varied = [flag for flag in MEMBERS if flag == "seed" or len(getattr(args, flag)) > 1]
+        name = "_".join(f"{flag}{member[flag]}" for flag in varied)
+        run["members"].append({"name": name} | member | {"diverged_at": None, "evaluations": []})
+    return run_dir, run
+
+
+def start_logging(run_dir, run, args):
+    """TensorBoard's writers, one a member, and with --track Weights & Biases, which copies from them."""
+    if args.track:
+        with explained("cannot --track: pip install wandb, then wandb login"):
+            import wandb
+
+            options = dict(id=run_dir.name, resume="allow", config=asdict(args), sync_tensorboard=True)
+            wandb.init(project=args.wandb_project, name=run_dir.name, dir=run_dir, **options)
+    names = [member["name"] for member in run["members"]]
+    writers = [SummaryWriter(str(run_dir / name), purge_step=run["step"] + 1) for name in names]
+    lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
+    for writer in writers:
+        writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
+    return writers
+
+
+def log(writers, results, scalars, run):
+    """Write scalars (M,) for each member, and note which members have diverged."""
+    for m, (writer, result) in enumerate(zip(writers, results)):
+        writer.add_scalar("charts/SPS", run["updates_per_second"], run["step"])
+        for name, values in scalars.items():
+            writer.add_scalar(name, values[m], run["step"])
+            if not math.isfinite(values[m]) and not result["diverged_at"]:
+                result["diverged_at"] = run["step"]
+                tqdm.write(f"{result['name']} has diverged by update {run['step']}: {name} is {values[m]}")
+
+
+def graphed(function):
+    """Capture function(*tensors, **flags) as a CUDA graph for each value of the flags; then replay it.
+
+    The networks are so small that launching some 300 kernels takes longer than running them. A replay
+    launches all at once, with the new tensors copied to where the capture found the old ones.
+    """
+    calls, captured = Counter(), {}
+
+    def call(*tensors, **flags):
+        key = tuple(flags.values())
+        calls[key] += 1
+        if calls[key] <= 2:  # Adam's state and the libraries must be set up before a capture
+            return function(*tensors, **flags)
+        if key not in captured:
+            graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                outputs = function(*inputs, **flags)  # captured, not run
+            captured[key] = graph, inputs, outputs
+        graph, inputs, outputs = captured[key]
+        torch._foreach_copy_(inputs, tensors)
+        graph.replay()
+        return outputs
+
+    return call
+
+
+def start_workers(dataset, args):
+    """Processes to evaluate in, one for each of PyTorch's threads (OMP_NUM_THREADS); None for one."""
+    processes = min(torch.get_num_threads(), 16)
+    if processes == 1 or not args.eval_episodes:
+        return None
+    spawn = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+    return ProcessPoolExecutor(processes, spawn, start_worker, (dataset,))
 
 
 def start_worker(dataset):
-    """Give this process an environment to evaluate in, and let it end with the process that trains."""
-    global env
-    env, parent = make_env(dataset), multiprocessing.parent_process()
+    """In a worker: make its environment, which has been checked; end with the training."""
+    global worker_env
+    torch.set_num_threads(1)
+    worker_env, parent = make_env(dataset, trust_env=True), multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def get_policy(agent, m):
-    """Member m's actor for play, in NumPy, which is faster than PyTorch on single observations."""
-    layers = [layer for layer in agent.actor if isinstance(layer, Linear)]
-    weights = [(layer.weight[m].numpy(force=True), layer.bias[m, 0].numpy(force=True)) for layer in layers]
-    return agent.mean.numpy(force=True), agent.std.numpy(force=True), weights
+def play_in_worker(*policy_and_seed):
+    return play(worker_env, *policy_and_seed)
 
 
-def play(policy, seed):
-    """Play an episode in this process's environment; returns its undiscounted return."""
-    mean, std, (*hidden, (last_weight, last_bias)) = policy
-    observation, _ = env.reset(seed=int(seed))
+def evaluate(agent, env, pool, results, step, args):
+    """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
+    tasks, evaluations = [], [[math.nan] * args.eval_episodes for _ in results]
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    for m in alive:
+        policy = (actor_of(agent, m), agent.mean.cpu(), agent.std.cpu())
+        seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)
+        tasks += [(*policy, int(seed)) for seed in seeds]
+    with explained("evaluation failed: go on with --resume and the run's folder"):
+        if pool:
+            handler = signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # ctrl-C is not for workers that start here
+            episodes = pool.map(play_in_worker, *zip(*tasks)) if tasks else ()
+            signal.signal(signal.SIGINT, handler)
+        else:
+            episodes = itertools.starmap(functools.partial(play, env), tasks)
+        returns = np.reshape(list(episodes), (len(alive), args.eval_episodes)).tolist()
+    for m, episode_returns in zip(alive, returns):
+        evaluations[m] = episode_returns
+    return evaluations
+
+
+def actor_of(agent, m):
+    """Member m's actor, on the CPU: of parameters with a leading axis of members, its own alone."""
+    actor = deepcopy(agent.actor).cpu().eval().requires_grad_(False)
+    for parameter in actor.parameters():
+        if parameter.dim() == 3:
+            parameter.data = parameter.data[m : m + 1].clone()
+    return actor
+
+
+@torch.no_grad()
+def play(env, actor, mean, std, seed):
+    """Play an episode with one member's actor; returns its undiscounted return."""
+    observation, _ = env.reset(seed=seed)
     episode_return, is_over = 0.0, False
     while not is_over:
-        x = (observation.astype(np.float32) - mean) / std
-        for weight, bias in hidden:
-            x = np.maximum(x @ weight + bias, 0)
-        action = np.tanh(x @ last_weight + last_bias)
-        observation, reward, terminated, truncated, _ = env.step(action)
+        x = (torch.as_tensor(observation, dtype=torch.float32) - mean) / std
+        action = actor(x.view(1, 1, -1)).view(env.action_space.shape)
+        observation, reward, terminated, truncated, _ = env.step(action.numpy())
         episode_return += float(reward)
         is_over = terminated or truncated
     return episode_return
-
-
-def evaluate(agent, results, step, run_tasks, args):
-    """Undiscounted returns (M, eval_episodes), NaN where a member has diverged; each step has its seeds."""
-    n, returns = args.eval_episodes, np.full((len(results), args.eval_episodes), np.nan)
-    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
-    policies = [get_policy(agent, m) for m in alive for _ in range(n)]
-    seeds = [np.random.SeedSequence((results[m]["seed"], step)).generate_state(n) for m in alive]
-    with explained("evaluation failed: go on with --resume and the run's folder"):
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is not for processes that start here
-        episodes = run_tasks(play, policies, np.ravel(seeds))
-        signal.signal(signal.SIGINT, handler)
-        returns[alive] = np.reshape(list(episodes), (len(alive), n))
-    return returns
 
 
 def write(path, content):
@@ -499,195 +832,34 @@ def write(path, content):
     os.replace(temporary, path)
 
 
-def start_run(args, dataset, data_crc32, members):
-    """Make the run's folder; returns it and what its result.json begins with."""
-    env_id = re.sub(r"[^\w.-]", "-", args.env_id)
-    run_dir = Path(args.runs_dir) / f"{env_id}__{args.exp_name}__{time.time_ns() // 10**6}"
-    with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
-        run_dir.mkdir(parents=True)
-    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
-    git = subprocess.run(command, capture_output=True, text=True)
-    run = {"script": Path(__file__).stem, "env_id": args.env_id, "dataset_id": dataset.id}
-    run |= {"data_crc32": data_crc32, "git_commit": git.stdout.strip(), "args": asdict(args)}
-    packages = ("torch", "numpy", "gymnasium", "minari", "mujoco", "gymnasium-robotics")
-    run |= {"versions": {name: version(name) for name in packages}}
-    run |= {"step": 0, "updates_per_second": None, "members": []}
-    for seed, lam, nu in members:
-        name = f"seed{seed}"
-        if len(args.lam) > 1:
-            name += f"_lam{lam}"
-        if len(args.nu) > 1:
-            name += f"_nu{nu}"
-        member = {"name": name, "seed": seed, "lam": lam, "nu": nu, "diverged_at": None, "evaluations": []}
-        run["members"].append(member)
-    return run_dir, run
-
-
-def save(run_dir, run, agent, optimizers, generators):
+def save(run_dir, run, agent, optimizers, generators, **more):
     """Write result.json, then the checkpoint: all that the next update depends on."""
-    state = {"run": run, "agent": agent.state_dict()}
+    state = {"run": run, "agent": agent.state_dict()} | more
     state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     state["generators"] = [generator.get_state() for generator in generators]
     torch.save(state, buffer := io.BytesIO())
-    write(run_dir / "result.json", json.dumps(run, indent=1).encode())
-    write(run_dir / "checkpoint.pt", buffer.getvalue())
+    with explained(f"cannot write to {run_dir}; what was written before is intact"):
+        write(run_dir / "result.json", json.dumps(run, indent=1).encode())
+        write(run_dir / "checkpoint.pt", buffer.getvalue())
 
 
-def load_checkpoint(run_dir, script, device):
-    """Read the checkpoint of one of script's runs, intact; nothing in it is executed."""
+def load_checkpoint(run_dir, script):
+    """Read the checkpoint of one of script's runs, on the CPU and intact; nothing in it is executed."""
     path = Path(run_dir) / "checkpoint.pt"
     require(path.is_file(), f"there is no {path}: give the folder of a run")
     with explained(f"{path} is damaged"):
-        is_intact = zipfile.ZipFile(path).testzip() is None
-        state = torch.load(path, map_location=device, weights_only=True) if is_intact else None
+        archive = zipfile.ZipFile(path)
+        # torch.save leaves the attributes 0, and torch.load reads other numbers where they are not
+        if archive.testzip() or any(entry.external_attr for entry in archive.infolist()):
+            raise ValueError("its checksums are wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
         made_by = state["run"]["script"]
     require(made_by == script, f"{path} is not of {script}.py, but of {made_by}.py")
     return state
-
-
-def parse_args():
-    """Parse the command line twice (--env-id or --resume picks the defaults): args, dataset, checkpoint."""
-    args, state, saved = tyro.cli(Args, description=__doc__), None, {}
-    if args.resume:
-        state = load_checkpoint(args.resume, Path(__file__).stem, args.device)
-        saved = state["run"]["args"] | {"resume": args.resume, "device": args.device}
-        is_same = saved.keys() == asdict(args).keys()
-        require(is_same, f"{args.resume} is of another version of {Path(__file__).name}")
-    dataset = open_dataset(saved.get("env_id", args.env_id))
-    args = tyro.cli(Args, default=replace(Args(), **(presets(dataset) | saved)), description=__doc__)
-    changed = [name for name, value in saved.items() if getattr(args, name) != value]
-    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
-    check(args)
-    return args, dataset, state
-
-
-def main():
-    args, dataset, state = parse_args()
-    members = list(itertools.product(args.seed, args.lam, args.nu))
-    torch.set_float32_matmul_precision("high" if args.tf32 else "highest")
-    is_cuda = args.device.startswith("cuda")
-    if is_cuda:
-        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
-
-    # --- Environment and data ---
-    global env  # in which play evaluates, here or in every evaluation process
-    with explained(f"cannot make the environment of {dataset.id}"):
-        env = make_env(dataset)
-        is_reached = env.get_wrapper_attr("is_reached") if env.has_wrapper_attr("is_reached") else None
-    rows, widths, returns = load_transitions(dataset, is_reached, args)
-    shapes = [*env.observation_space.shape, *env.action_space.shape]
-    require(shapes == widths[:2], f"{dataset.id}: widths {widths[:2]} are not the environment's, {shapes}")
-    bounds, own = dataset.action_space, env.unwrapped.action_space
-    is_same = np.allclose([bounds.low, bounds.high], [own.low, own.high])
-    require(is_same, f"{dataset.id}: actions in {bounds}, but the environment's are in {own}")
-    mean, std, observations = np.zeros(widths[0]), np.ones(widths[0]), rows[:, : widths[0]]
-    if args.normalize_observations:
-        mean = observations.mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
-        std = observations.std(0, dtype=np.float64) + 1e-3
-    data_crc32 = zlib.crc32(rows)
-    rows = torch.from_numpy(rows).to(args.device)
-    stored = [dataset.storage.metadata.get(key, math.nan) for key in ("ref_min_score", "ref_max_score")]
-    low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
-    with explained(f"{dataset.id}: its reference scores must be two different numbers"):
-        print(f"normalized score of the data: {100 * (float(returns.mean()) - low) / (high - low):.1f}")
-
-    # --- Agent and run, new or as the checkpoint left them ---
-    agent = Agent(members, mean, std, widths[1], args).to(args.device)
-    optimizers = make_optimizers(agent, args)
-    generators = [torch.Generator(args.device).manual_seed(seed) for seed, _, _ in members]
-    if state:
-        run_dir, run = Path(args.resume), state["run"]
-        require(run["data_crc32"] == data_crc32, f"{dataset.id} has changed since the checkpoint")
-        with explained(f"the checkpoint in {run_dir} does not fit the networks"):
-            agent.load_state_dict(state["agent"])
-            for name, optimizer in optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            for generator, generator_state in zip(generators, state["generators"]):
-                generator.set_state(generator_state.cpu())
-    else:
-        run_dir, run = start_run(args, dataset, data_crc32, members)
-    lock = open(run_dir / "lock", "w")
-    with explained(f"{run_dir} is being trained by another process"):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
-    results, step = run["members"], run["step"]
-    writers = [SummaryWriter(str(run_dir / result["name"]), purge_step=step + 1) for result in results]
-    for writer in writers:
-        lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
-        writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
-    run_tasks, processes = map, min(torch.get_num_threads(), 16)  # of evaluation; OMP_NUM_THREADS sets them
-    if args.eval_episodes and processes > 1:
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy in each of them
-        spawn = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
-        run_tasks = ProcessPoolExecutor(processes, spawn, start_worker, (dataset,)).map
-
-    # --- One update, as a CUDA graph on a GPU ---
-    def train_step(update_actor, indices, noise):
-        batch = make_batch(rows[indices], noise, widths, agent)
-        return update(agent, optimizers, batch, args, update_actor)
-
-    if is_cuda and args.cuda_graph:
-        train_step = graphed(train_step)
-
-    # --- One evaluation and checkpoint ---
-    bar, losses = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05), {}
-
-    def evaluate_and_save():
-        returns = evaluate(agent, results, step, run_tasks, args)
-        for m, (writer, result) in enumerate(zip(writers, results)):
-            mean = returns[m].mean() if args.eval_episodes else math.nan
-            score = 100 * (mean - low) / (high - low)
-            evaluation = {"episodic_return": float(mean), "normalized_score": float(score)}
-            for name, value in evaluation.items():
-                writer.add_scalar(f"eval/{name}", value, step)
-            evaluation["q_mean"] = losses["q_values"][m].item() if losses else math.nan
-            result["evaluations"].append({"step": step, "returns": returns[m].tolist()} | evaluation)
-        scores = [result["evaluations"][-1]["normalized_score"] for result in results]
-        bar.set_postfix_str("score " + " ".join(f"{score:.1f}" for score in scores))
-        save(run_dir, run, agent, optimizers, generators)
-
-    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
-    print(f"{len(members)} member(s) on {args.device}: {run_dir}", flush=True)
-    actor_lr = optimizers["actor"].param_groups[0]["lr"]  # the tensor itself: filling it sets the rate
-    first_step, seconds = step, 0.0
-    if not state:
-        evaluate_and_save()  # what could go wrong there goes wrong before the training
-    while step < args.offline_steps and not all(result["diverged_at"] for result in results):
-        began = time.perf_counter()
-        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
-        n = min(*ends, args.offline_steps) - step
-        indices, noise = draw(generators, n, len(rows), widths[1], args)
-        for i in range(n):
-            step += 1
-            update_actor = step % args.policy_frequency == 0
-            if update_actor:  # cosine to 0, from the full rate at the actor's first update
-                progress = (step - args.policy_frequency) / args.offline_steps
-                actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
-            losses |= train_step(update_actor, indices[i], noise[i])
-        scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
-        seconds += time.perf_counter() - began
-        run |= {"step": step, "updates_per_second": (step - first_step) / seconds}
-        bar.update(n)
-        for m, (writer, result) in enumerate(zip(writers, results)):
-            writer.add_scalar("charts/SPS", run["updates_per_second"], step)
-            for name, values in scalars.items():
-                writer.add_scalar(name, values[m], step)
-                if not math.isfinite(values[m]) and not result["diverged_at"]:
-                    result["diverged_at"] = step
-                    tqdm.write(f"{result['name']} has diverged by update {step}: {name} is {values[m]}")
-        has_ended = step == args.offline_steps or all(result["diverged_at"] for result in results)
-        if step % args.eval_interval == 0 or has_ended:
-            evaluate_and_save()
-    bar.close()
-    for writer, result in zip(writers, results):
-        writer.close()
-        last = result["evaluations"][-1]
-        print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        fail("interrupted; go on from the last checkpoint with --resume and the run's folder", code=130)
-    except OSError as error:
-        fail(f"{error}; what was written is intact, go on with --resume and the run's folder")
+        fail("interrupted; --resume and the run's folder go on from the last checkpoint", code=130)

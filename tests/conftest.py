@@ -117,7 +117,9 @@ def antmaze():
 
 
 def path_of(script):
-    return Path(script) if str(script).endswith(".py") else ROOT / f"{script}.py"
+    if str(script).endswith(".py"):
+        return Path(script)
+    return next(path for path in (ROOT / f"{script}.py", ROOT / f"baselines/{script}.py") if path.exists())
 
 
 def execute(script, argv):

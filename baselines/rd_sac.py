@@ -1,0 +1,1033 @@
+"""Representation Distinction (RD) for offline reinforcement learning, on CQL and on SAC-N.
+
+RD: Ma, Tang, Li and Meng, "Reining Generalization in Offline Reinforcement Learning via Representation
+Distinction", NeurIPS 2023. CQL: Kumar et al., NeurIPS 2020, https://arxiv.org/abs/2006.04779
+SAC-N: An et al., NeurIPS 2021, https://arxiv.org/abs/2110.01548
+
+THIS IS OUR READING OF RD, not a reproduction: we found no code of its authors, and had no access to the text
+of the paper. The list below says what is known and what was chosen here.
+
+The base algorithm, for transitions (s, a, r, s') of the dataset, is SAC with what makes it pessimistic:
+
+    Q_i     minimises    E[ (Q_i(s, a) - y)^2 + cql_alpha (log sum exp Q_i(s, .) - Q_i(s, a)) ]
+            with    y =  r + gamma (1 - termination) [ LB Q'(s', a') - alpha log pi(a'|s') ]
+    policy  minimises    E[ alpha log pi(b|s) - LB Q(s, b) ]
+    alpha   is moved so that the policy's entropy, E[ -log pi(b|s) ], tends to minus the actions' dimension
+
+where a' is drawn from pi(s') and b from pi(s). The policy is the tanh of a Gaussian; Q' are target networks
+(Polyak averages); learning rates are constant. The log sum exp is of Q_i minus the draw's log-density, over
+cql_actions draws each from the uniform distribution, pi(s) and pi(s'). LB is a lower bound over the critics:
+
+    CQL      kappa = 0: min Q. No alpha log pi in y. As CORL (https://github.com/tinkoff-ai/CORL) ran it in
+             locomotion. What it has in AntMaze (Lagrange multiplier, other targets and rewards) is not here
+    SAC-N    kappa > 0: mean - kappa std over N critics; cql_alpha = 0; the paper's name is SAC-N-Unc
+
+RD adds a penalty to the loss of every critic. phi_i(s, a) are critic i's features, in our reading the output
+of its last hidden layer:
+
+    stage 1    rd_coef E[ phi_i(s, a) . phi_i(s, pi(s)) ]         the policy's actions against the data's
+    stage 2    rd_coef E[ phi_i(s, pi(s)) . phi_i(s, pi_o(s)) ]   against those of an OOD policy
+
+(OOD: out of distribution). A gradient step on Q_i at one pair (s, a) moves Q_i at another pair in proportion
+to their neural tangent kernel. The last layer's part of the kernel is phi_i(s, a) . phi_i(s', a') + 1: the
+smaller it is, the less an error at one pair spreads to the other.
+
+Known, from the authors' slides and from descriptions by others: RD is a plug-in that lowers the dot products
+of features; it has two stages, against the data and then against OOD actions; the OOD policy is learned.
+Chosen here:
+
+    phi        the last hidden layer, after its ReLU
+    penalty    raw dot products, neither cosines nor divided by the width; after ReLU they are not negative.
+               The gradient passes through both factors, and into no policy. Stage 2 replaces stage 1
+    rd_coef    1e-3
+    pi(s)      in the penalty and in D the tanh of the Gaussian's mean, with which the policy is evaluated
+    switch     from stage 1 to 2, for good, after rd_start updates and once D <= rd_switch D_BC. D is a
+               running mean of |pi(s) - a|^2, and D_BC that of a policy cloned from the data alongside
+    pi_o       deterministic; maximises the critics' maximum, or mean + kappa_ood std, without any cloning
+               or entropy, and is trained from the start
+    SAC-N      this LB, N = 10 and kappa = 2.5; observations are normalised, as CQL's
+    both       initialised as PyTorch does, not as CORL and EDAC do. The log std is its head's output within
+               LOG_STD_RANGE. An update moves alpha, the policy and Q in this order, as in EDAC; in CORL's CQL
+               all move at once, the log std is shifted by -1, and hopper-medium's rewards are scaled
+
+    python rd_sac.py                                             # a small maze recorded on this machine
+    python rd_sac.py --env-id hopper-medium --rd-coef 0 0.001    # CQL without and with RD, trained as one
+    python rd_sac.py --cql-alpha 0 --critics 10 --kappa 2.5 --backup-entropy --policy-learning-rate 3e-4
+
+The last line is RD on SAC-N. To read the file: update() is the algorithm, main() the training loop, and what
+lies between them is plumbing.
+"""
+
+import contextlib
+import fcntl
+import functools
+import io
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+import gymnasium as gym
+import minari
+import numpy as np
+import torch
+import tyro
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+@dataclass
+class Args:
+    """Defaults are CQL's as CORL ran it and, for RD, ours; presets() has what differs for other tasks."""
+
+    exp_name: str = Path(__file__).stem  # name of the experiment
+    env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
+    seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several rd-coef
+    runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
+    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
+    cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
+    matmul_precision: Literal["highest", "high", "medium"] = (
+        "highest"  # PyTorch's; less is faster on some chips
+    )
+    track: bool = False  # log to Weights & Biases too (pip install wandb)
+    wandb_project: str = "dmg"  # project there
+    trust_env: bool = False  # make the data set's environment whatever code its metadata name
+    log_interval: int = 250  # updates between two entries of the losses; a GPU synchronises only then
+    eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
+    eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
+
+    offline_steps: int = 1_000_000  # number of updates
+    batch_size: int = 256  # transitions in an update of a member
+    hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
+    critics: int = 2  # number of Q networks, N of SAC-N
+    learning_rate: float = 3e-4  # of Adam, for all networks but the policy
+    policy_learning_rate: float = 3e-5  # of Adam, for the policy and its temperature alpha
+    normalize_observations: bool = True  # standardise with the data's mean and std + 1e-3
+    step_cost: float = 0.0  # subtracted from every reward in training; 1 in mazes: -1 a step, 0 at the goal
+    gamma: float = 0.99  # discount
+    tau: float = 0.005  # Polyak rate of the target networks
+    policy_frequency: int = 1  # both actors and alpha are updated every this many updates
+
+    kappa: float = 0.0  # of the lower bound mean - kappa std over the critics; 0: their minimum
+    backup_entropy: bool = False  # the target of Q has the entropy's term, as in SAC and SAC-N
+    cql_alpha: float = 10.0  # strength of CQL's penalty on the critics; 0: none, as in SAC-N
+    cql_actions: int = 10  # actions of each of the three kinds in that penalty, for every transition
+    rd_coef: tuple[float, ...] = (1e-3,)  # strength of RD's penalty on the critics; 0: the base algorithm
+    rd_start: int = 50_000  # updates before which stage 2 cannot begin
+    rd_switch: float = 1.5  # distance from the data, in units of a clone's, at which it begins; 0: never
+    ood: Literal["policy", "uniform"] = (
+        "policy"  # actions of stage 2: of the learned OOD policy, or uniform, which is a control
+    )
+    kappa_ood: float = 0.0  # the OOD policy maximises mean + kappa_ood std over the critics; 0: their maximum
+
+
+MEMBERS = ("seed", "rd_coef")  # flags of which every combination is a member
+IN_RESULT = {
+    "q_mean": "q_values",
+    "cosine": "cosine",
+    "phi_norm": "phi_norm",
+}  # what result.json notes of losses
+
+
+# As in dmg_offline.py
+class Linear(nn.Module):
+    """nn.Linear for N networks side by side: (N, B, inputs) -> (N, B, outputs), one batched product.
+
+    Initialised like nn.Linear, uniformly within 1 / sqrt(inputs), network i from generators[i]. A parameter
+    without this leading axis, such as nn.LayerNorm's, would be shared by members and by the twin critics.
+    """
+
+    def __init__(self, generators, inputs, outputs):
+        super().__init__()
+
+        def uniform(*shape):
+            draws = torch.stack([torch.rand(shape, generator=generator) for generator in generators])
+            return nn.Parameter((2 * draws - 1) / math.sqrt(inputs))
+
+        self.weight = uniform(inputs, outputs)
+        self.bias = uniform(1, outputs)
+
+    def forward(self, x):
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+# As in dmg_offline.py
+def mlp(generators, inputs, hidden, outputs):
+    """The layers of a ReLU network for each of N generators: (N, B, inputs) -> (N, B, outputs)."""
+    layers = []
+    for width in hidden:
+        layers += [Linear(generators, inputs, width), nn.ReLU(inplace=True)]
+        inputs = width
+    return [*layers, Linear(generators, inputs, outputs)]
+
+
+# As in rd_td3.py
+class Critic(nn.Module):
+    """Several Q(s, a): observations (M, B, n) and actions (M, B, m) -> (critics, M, B)."""
+
+    def __init__(self, generators, inputs, hidden, critics):
+        super().__init__()
+        self.critics = critics
+        copies = generators * critics  # all members of the first critic, then of the second, ...
+        self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
+
+    def features(self, observations, actions):
+        """phi_i(s, a), the output of the last hidden layer: (critics, M, B, width)."""
+        x = torch.cat([observations, actions], -1)
+        return self.net[:-1](x.repeat(self.critics, 1, 1)).view(self.critics, *x.shape[:-1], -1)
+
+    def values(self, phi):
+        """Q_i, which is linear in phi_i: (critics, M, B, width) -> (critics, M, B)."""
+        return self.net[-1](phi.flatten(0, 1)).view(phi.shape[:-1])
+
+    def forward(self, observations, actions):
+        return self.values(self.features(observations, actions))
+
+
+LOG_STD_RANGE = (-5.0, 2.0)  # to which the log of the policy's standard deviation is clipped
+
+
+class Agent(nn.Module):
+    """The networks of M members (seed, rd_coef), what RD remembers of each (M,), and the normaliser (n,).
+
+    For observations (M, B, n) actor, clone and ood_actor give actions (M, B, m) in [-1, 1]; actor's are those
+    of its evaluation, the tanh of the Gaussian's mean. log_std is a second head on its last hidden layer, and
+    log_alpha (M,) the log of the temperature. clone and ood_actor are RD's. They are drawn last: a seed's
+    other networks begin as they would without them.
+    """
+
+    def __init__(self, members, mean, std, action_dim, args):
+        super().__init__()
+        generators, n = [torch.Generator().manual_seed(seed) for seed, _ in members], len(mean)
+        self.actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
+        self.qf = Critic(generators, n + action_dim, args.hidden, args.critics)
+        self.log_std = Linear(generators, args.hidden[-1], action_dim)
+        self.log_alpha = nn.Parameter(torch.zeros(len(members)))
+        self.clone = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
+        self.ood_actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
+        self.qf_target = deepcopy(self.qf).requires_grad_(False)
+        self.register_buffer("rd_coef", torch.tensor([rd_coef for _, rd_coef in members]))
+        self.register_buffer("updates", torch.zeros(len(members), dtype=torch.int64))
+        self.register_buffer("distance", torch.zeros(len(members)))  # D
+        self.register_buffer("clone_distance", torch.zeros(len(members)))  # D_BC
+        self.register_buffer("in_stage_2", torch.zeros(len(members), dtype=torch.bool))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+
+def sample(agent, observations, noise):
+    """Actions of the policy (..., M, B, m) from standard normal noise (..., M, B, m), and log pi (..., M, B).
+
+    a = tanh(u), u Gaussian: log pi(a|s) = log p(u|s) - log(1 - a^2), in a form that is exact for large |u|.
+    """
+    x = agent.actor[:-2](observations)
+    log_std = agent.log_std(x).clamp(*LOG_STD_RANGE)
+    u = agent.actor[-2](x) + log_std.exp() * noise
+    log_p = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
+    log_slope = 2 * (math.log(2) - u - nn.functional.softplus(-2 * u))
+    return u.tanh(), (log_p - log_slope).sum(-1)
+
+
+def cql_gap(agent, q, observations, next_observations, noise, uniform):
+    """CQL's penalty, log sum exp Q_i(s, .) - Q_i(s, a), as a mean over the batch: (critics, M).
+
+    q (critics, M, B) is Q_i(s, a). The sum is over uniform (k, M, B, m), and over k actions each of pi(s) and
+    pi(s') from noise (2k, M, B, m). The gradient reaches the critics alone.
+    """
+    k, m = len(uniform), uniform.shape[-1]
+    with torch.no_grad():
+        here, log_pi_here = sample(agent, observations, noise[:k])
+        there, log_pi_there = sample(agent, next_observations, noise[k:])
+        log_density = torch.cat([torch.full_like(log_pi_here, -m * math.log(2)), log_pi_here, log_pi_there])
+    actions = torch.cat([uniform, here, there]).transpose(0, 1)  # (M, 3k, B, m)
+    q_all = agent.qf(observations.repeat(1, 3 * k, 1), actions.flatten(1, 2)).unflatten(-1, (3 * k, -1))
+    return ((q_all - log_density.transpose(0, 1)).logsumexp(-2) - q).mean(-1)
+
+
+# As in rd_td3.py
+def lower_bound(q, kappa):
+    """LB over the critics: mean - kappa std, or the minimum if kappa is 0; (critics, M, B) -> (M, B)."""
+    return q.mean(0) - kappa * q.std(0) if kappa else q.amin(0)
+
+
+# As in rd_td3.py
+def spread(name, q):
+    """To be logged: the std over the critics, mean over the batch, (critics, M, B) -> (M,)."""
+    return {f"q_std_{name}": q.std(0).mean(-1)} if len(q) > 1 else {}
+
+
+# As in rd_td3.py
+def switch_stage(agent, optimizers, observations, actions, policy_actions, args):
+    """Train the clone, and let members whose policy is near the data enter stage 2; returns D / D_BC, (M,).
+
+    D and D_BC average some 1,000 updates. Both begin at 0, a bias that cancels in the ratio.
+    """
+    clone_loss = (agent.clone(observations) - actions).square().mean((-2, -1))
+    optimizers["clone"].zero_grad()
+    clone_loss.sum().backward()
+    optimizers["clone"].step()
+    with torch.no_grad():
+        agent.updates += 1
+        agent.distance.lerp_((policy_actions - actions).square().mean((-2, -1)), 1 - 0.999)
+        agent.clone_distance.lerp_(clone_loss, 1 - 0.999)
+        is_near = agent.distance <= args.rd_switch * agent.clone_distance
+        agent.in_stage_2 |= is_near & (agent.updates >= args.rd_start)
+        return agent.distance / agent.clone_distance
+
+
+# As in rd_td3.py
+def rd_penalty(agent, phi, observations, policy_actions, ood_actions):
+    """RD's penalty, summed over the critics, and what is to be logged, (M,) each.
+
+    phi: the features (critics, M, B, width) of the data's pairs. Dot products fall also where features merely
+    shrink; their norm in the log tells, and the cosine, which then does not fall.
+    """
+    phi_policy = agent.qf.features(observations, policy_actions)
+    phi_ood = agent.qf.features(observations, ood_actions)
+    rd1 = (phi * phi_policy).sum(-1).mean(-1)  # (critics, M)
+    rd2 = (phi_policy * phi_ood).sum(-1).mean(-1)
+    penalty = torch.where(agent.in_stage_2, rd2, rd1).sum(0)
+    with torch.no_grad():
+        cosine = nn.functional.cosine_similarity(phi, phi_policy, -1).mean((0, -1))
+        losses = {"rd1": rd1.mean(0), "rd2": rd2.mean(0), "cosine": cosine}
+        losses |= {"phi_norm": phi.norm(dim=-1).mean((0, -1)), "in_stage_2": agent.in_stage_2.float()}
+        return penalty, losses | spread("ood", agent.qf.values(phi_ood))
+
+
+def update(agent, optimizers, batch, args, update_actor):
+    """One update of all members; returns their losses, (M,) each.
+
+    batch: observations (M, B, n), actions (M, B, m) in [-1, 1], rewards (M, B), next observations (M, B, n),
+    terminations (M, B), normal noise (2 + 2k, M, B, m) for actions of pi(s), pi(s') and k each for CQL, and
+    uniform actions (1 + k, M, B, m) for RD's control and for CQL; k is 0 without CQL.
+    Losses are means over the batch, summed over critics and members: every member's gradient is its own, and
+    a NaN stays with its member. If all rd_coef are 0, everything of RD is left out. If only some are, their
+    members still have exactly the base algorithm's gradients, to which 0 times the penalty's are added.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
+    """
+    observations, actions, rewards, next_observations, terminations, noise, uniform = batch
+    losses = {}
+
+    # --- Temperature, policy, and OOD policy ---
+    if update_actor:
+        policy_actions, log_pi = sample(agent, observations, noise[0])
+        entropy = -log_pi.detach().mean(-1)
+        alpha_loss = agent.log_alpha * (entropy + actions.shape[-1])
+        optimizers["log_alpha"].zero_grad()
+        alpha_loss.sum().backward()
+        optimizers["log_alpha"].step()
+        alpha = agent.log_alpha.detach().exp()
+        q = agent.qf(observations, policy_actions)
+        actor_loss = (alpha.unsqueeze(-1) * log_pi - lower_bound(q, args.kappa)).mean(-1)
+        optimizers["actor"].zero_grad()
+        policy = [*agent.actor.parameters(), *agent.log_std.parameters()]
+        actor_loss.sum().backward(inputs=policy)  # none for Q's weights
+        optimizers["actor"].step()
+        losses |= {"actor_loss": actor_loss, "alpha": alpha, "entropy": entropy} | spread("policy", q)
+        if any(args.rd_coef) and args.ood == "policy":
+            q = agent.qf(observations, agent.ood_actor(observations))
+            ood_loss = lower_bound(-q, args.kappa_ood).mean(-1)  # minus the critics' upper bound
+            optimizers["ood_actor"].zero_grad()
+            ood_loss.sum().backward(inputs=list(agent.ood_actor.parameters()))
+            optimizers["ood_actor"].step()
+
+    # --- Q: SAC's regression ---
+    with torch.no_grad():
+        next_actions, next_log_pi = sample(agent, next_observations, noise[1])
+        q_next = lower_bound(agent.qf_target(next_observations, next_actions), args.kappa)
+        if args.backup_entropy:
+            q_next = q_next - agent.log_alpha.exp().unsqueeze(-1) * next_log_pi
+        target = rewards + args.gamma * (1 - terminations) * q_next
+    shapes = [x.shape for x in (target, rewards, terminations)]
+    assert shapes == 3 * [actions.shape[:-1]], f"target, rewards and terminations are (M, B), not {shapes}"
+    phi = agent.qf.features(observations, actions)
+    q = agent.qf.values(phi)
+    qf_loss = (q - target).square().mean(-1).sum(0)
+    losses |= {"qf_loss": qf_loss, "q_values": lower_bound(q, args.kappa).mean(-1)} | spread("data", q)
+
+    # --- Q: CQL's penalty ---
+    gap = 0.0
+    if args.cql_alpha:
+        gap = cql_gap(agent, q, observations, next_observations, noise[2:], uniform[1:]).sum(0)
+        losses["cql_gap"] = gap / len(q)
+
+    # --- Q: RD's penalty, and targets ---
+    penalty = 0.0
+    if any(args.rd_coef):
+        with torch.no_grad():
+            policy_actions = agent.actor(observations)
+            ood_actions = uniform[0] if args.ood == "uniform" else agent.ood_actor(observations)
+        losses["distance_ratio"] = switch_stage(
+            agent, optimizers, observations, actions, policy_actions, args
+        )
+        penalty, rd_losses = rd_penalty(agent, phi, observations, policy_actions, ood_actions)
+        losses |= rd_losses
+    optimizers["qf"].zero_grad()
+    (qf_loss + args.cql_alpha * gap + agent.rd_coef * penalty).sum().backward()
+    optimizers["qf"].step()
+    with torch.no_grad():
+        torch._foreach_lerp_([*agent.qf_target.parameters()], [*agent.qf.parameters()], args.tau)
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def make_optimizers(agent, args):
+    """Adam for Q, the policy, its temperature and RD's two policies."""
+    optimizers, is_cuda = {}, args.device.startswith("cuda")
+    names = ("qf", "actor", "clone", "ood_actor")
+    parameters = {name: [*getattr(agent, name).parameters()] for name in names}
+    parameters["actor"] += agent.log_std.parameters()
+    parameters["log_alpha"] = [agent.log_alpha]
+    for name, own in parameters.items():
+        rate = args.policy_learning_rate if name in ("actor", "log_alpha") else args.learning_rate
+        optimizers[name] = torch.optim.Adam(own, rate, fused=True, capturable=is_cuda)
+    return optimizers
+
+
+def draw(generators, updates, transitions, action_dim, args):
+    """Indices (updates, M, B), noise and uniform actions (updates, samples, M, B, m), each member's own."""
+    k, device = args.cql_actions if args.cql_alpha else 0, generators[0].device
+    shape, last = (updates, args.batch_size), (args.batch_size, action_dim)
+    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    noise = [torch.randn(updates, 2 + 2 * k, *last, generator=g, device=device) for g in generators]
+    uniform = [2 * torch.rand(updates, 1 + k, *last, generator=g, device=device) - 1 for g in generators]
+    return torch.stack(indices, 1), torch.stack(noise, 2), torch.stack(uniform, 2)
+
+
+# As in rd_td3.py
+def train(train_step, optimizers, generators, transitions, action_dim, step, updates, args):
+    """Updates step + 1, ..., step + updates, on batches of the transitions; returns the last losses.
+
+    train_step(indices, noise, uniform, update_actor=...) is update() on the transitions with these indices.
+    """
+    indices, noise, uniform = draw(generators, updates, transitions, action_dim, args)
+    losses = {}
+    for i in range(updates):
+        step += 1
+        update_actor = step % args.policy_frequency == 0
+        losses |= train_step(indices[i], noise[i], uniform[i], update_actor=update_actor)
+    return losses
+
+
+def presets(dataset):
+    """What differs from the defaults of Args for the dataset's task."""
+    task, maze = task_of(dataset), dict(step_cost=1.0)
+    if task in ("minari-antmaze", "d4rl-antmaze"):
+        gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
+        return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
+    if task == "pointmaze":  # ours, for a quick look on a CPU
+        maze |= dict(hidden=(64, 64), policy_learning_rate=3e-4, cql_alpha=1.0)
+        return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02, rd_start=1000)
+    return {}
+
+
+def check_flags(args):
+    """Refuse values of this method's own flags that no member could train with."""
+    require(
+        min(args.policy_frequency, args.critics, args.cql_actions) >= 1,
+        "--offline-steps, --policy-frequency, --critics and --cql-actions: 1 or more",
+    )
+    require(max(args.gamma, args.tau) <= 1, "--gamma and --tau must be at most 1")
+    require(args.hidden, "--hidden: RD is about the last hidden layer, give one or more")
+    is_fine = args.critics > 1 or args.kappa == args.kappa_ood == 0
+    require(is_fine, "--kappa and --kappa-ood are about the spread of critics: give --critics 2 or more")
+    actions = 3 + 3 * args.cql_actions if args.cql_alpha else 3  # at random for a transition
+    drawn = actions * args.batch_size * args.log_interval * len(args.seed) * len(args.rd_coef)
+    require(drawn <= 4e7, f"{drawn:.1e} random actions at once exceed 4e7: lower --log-interval")
+
+
+# ==========================================================================================================
+# You may stop here: the method is complete. The harness that runs it is the same in all offline scripts.
+# main() comes first, then what it calls, in the order of calling.
+# ==========================================================================================================
+
+
+def main(args=None):
+    """Train with these Args, or those of the command line; returns what result.json holds, and its folder."""
+    command = sys.argv[1:] if args is None else []
+    if args is None:
+        args = parse_args(command)
+    check(args)
+    torch.set_float32_matmul_precision(args.matmul_precision)
+    is_cuda = args.device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
+
+    # --- Data, environment, agent ---
+    dataset = open_dataset(args.env_id)
+    checkpoint = load_checkpoint(args.resume, Path(__file__).stem) if args.resume else None
+    with explained(f"cannot make the environment of {dataset.id}"):
+        env = make_env(dataset, args.trust_env)
+    data, returns = load_transitions(dataset, env, args)
+    low, high = reference_returns(dataset)
+    print(
+        f"return of the data: {returns.mean():.6g}, normalized score {score(returns.mean(), low, high):.1f}"
+    )
+    mean, std = np.zeros(data[0].shape[1]), np.ones(data[0].shape[1])
+    if args.normalize_observations:
+        mean = data[0].mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
+        std = data[0].std(0, dtype=np.float64) + 1e-3
+    members = list(itertools.product(*[getattr(args, flag) for flag in MEMBERS]))
+    agent = Agent(members, mean, std, data[1].shape[1], args).to(args.device)
+    optimizers = make_optimizers(agent, args)
+    generators = [torch.Generator(args.device).manual_seed(seed) for seed, *_ in members]
+    data_crc32 = zlib.crc32(np.column_stack(data))
+    data = [torch.from_numpy(part).to(args.device) for part in data]
+    data[0], data[3] = [(observations - agent.mean) / agent.std for observations in (data[0], data[3])]
+
+    # --- The run: new, or as the checkpoint left it ---
+    if checkpoint:
+        run_dir, run = Path(args.resume), checkpoint["run"]
+        require(run["data_crc32"] == data_crc32, f"{dataset.id} has changed since the checkpoint")
+        restore(checkpoint, agent, optimizers, generators, args)
+    else:
+        run_dir, run = start_run(args, command, dataset, data_crc32, members)
+    lock = open(run_dir / "lock", "w")
+    with explained(f"{run_dir} is being trained by another process"):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
+    results, step, losses = run["members"], run["step"], {}
+    writers = start_logging(run_dir, run, args)
+
+    # --- One update, as a CUDA graph on a GPU ---
+    def train_step(indices, *drawn, **flags):
+        batch = [part[indices] for part in data] + list(drawn)
+        return update(agent, optimizers, batch, args, **flags)
+
+    if is_cuda and args.cuda_graph:
+        train_step = graphed(train_step)
+
+    # --- One evaluation and checkpoint ---
+    is_terminal = sys.stderr.isatty()
+    options = dict(unit=" updates", smoothing=0.05, disable=not is_terminal)
+    bar = tqdm(total=args.offline_steps, initial=step, **options)
+    pool = start_workers(dataset, args)
+
+    def evaluate_and_save():
+        evaluations = evaluate(agent, env, pool, results, step, args)
+        for m, (writer, result, episodes) in enumerate(zip(writers, results, evaluations)):
+            mean = float(np.mean(episodes)) if episodes else math.nan
+            scores = {"episodic_return": mean, "normalized_score": score(mean, low, high)}
+            for name, value in scores.items():
+                writer.add_scalar(f"eval/{name}", value, step)
+            noted = {name: losses[loss][m].item() for name, loss in IN_RESULT.items() if loss in losses}
+            result["evaluations"].append({"step": step, "returns": episodes} | scores | noted)
+        shown = "return" if math.isnan(low) else "score"
+        field = "episodic_return" if math.isnan(low) else "normalized_score"
+        text = " ".join([shown, *[f"{result['evaluations'][-1][field]:.1f}" for result in results]])
+        bar.set_postfix_str(text)
+        if not is_terminal:
+            print(f"{step:,} of {args.offline_steps:,} updates, {text}", flush=True)
+        save(run_dir, run, agent, optimizers, generators)
+
+    # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
+    print(f"{len(members)} member(s) on {args.device}: {run_dir}", flush=True)
+    first_step, seconds = step, 0.0
+    if not checkpoint:
+        evaluate_and_save()  # what could go wrong there goes wrong before the training
+    while step < args.offline_steps and not all(result["diverged_at"] for result in results):
+        began = time.perf_counter()
+        ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
+        n = min(*ends, args.offline_steps) - step
+        losses |= train(train_step, optimizers, generators, len(data[0]), data[1].shape[1], step, n, args)
+        scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
+        seconds += time.perf_counter() - began
+        step += n
+        run |= {"step": step, "updates_per_second": (step - first_step) / seconds}
+        bar.update(n)
+        log(writers, results, scalars, run)
+        has_ended = step == args.offline_steps or all(result["diverged_at"] for result in results)
+        if step % args.eval_interval == 0 or has_ended:
+            evaluate_and_save()
+    bar.close()
+    for writer, result in zip(writers, results):
+        writer.close()
+        last = result["evaluations"][-1]
+        print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
+    return run | {"run_dir": str(run_dir)}
+
+
+def parse_args(words):
+    """Args of a command line; what it does not say is as --env-id has it, or as --resume's run had it."""
+    wants_help = not {"-h", "--help"}.isdisjoint(words)
+    first = tyro.cli(Args, description=__doc__, args=[word for word in words if word not in ("-h", "--help")])
+    saved = {}
+    if first.resume:
+        run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
+        saved = run["args"] | {"resume": first.resume, "device": first.device}
+        changed = sorted(saved.keys() ^ asdict(first).keys())
+        require(not changed, f"{first.resume} is of a version with other flags: {', '.join(changed)}")
+    env_id = saved.get("env_id", first.env_id)
+    dataset = named_dataset(env_id) if wants_help else open_dataset(env_id)
+    args = tyro.cli(
+        Args, description=__doc__, args=words, default=replace(Args(), **(presets(dataset) | saved))
+    )
+    changed = [name for name, value in saved.items() if getattr(args, name) != value]
+    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
+    return args
+
+
+# ==========================================================================================================
+# The helpers of the harness: the same in all scripts.
+# ==========================================================================================================
+
+
+def fail(message, code=2):
+    """End the program with one line that says what is wrong and what to do."""
+    tqdm.write("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def require(holds, message):
+    """End the program with message unless the condition holds."""
+    if not holds:
+        fail(message)
+
+
+@contextlib.contextmanager
+def explained(message):
+    """For what comes from outside: end the program with message where it goes wrong."""
+    try:
+        yield
+    except Exception as error:
+        fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
+
+
+def check(args):
+    """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
+    for name, value in asdict(args).items():
+        values, default = [x if isinstance(x, tuple) else (x,) for x in (value, getattr(Args, name))]
+        numbers = [x for x in values if isinstance(x, int | float)]
+        may_be_negative = any(isinstance(x, int | float) and x < 0 for x in default)
+        is_fine = all(math.isfinite(x) and abs(x) < 2**63 and (x >= 0 or may_be_negative) for x in numbers)
+        require(is_fine, f"--{name.replace('_', '-')} {value}: must be finite and not negative")
+    for name in MEMBERS:
+        values, flag = getattr(args, name), name.replace("_", "-")
+        require(len(set(values)) == len(values) > 0, f"--{flag}: must be one or more numbers, all different")
+    counts = (args.eval_interval, args.log_interval, args.batch_size, *args.hidden)
+    require(min(counts) >= 1, "steps, intervals and sizes must be 1 or more")
+    check_flags(args)
+    with explained(f"--device {args.device} cannot be used"):
+        torch.empty(0, device=args.device)
+
+
+# Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
+# (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
+LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
+SHORT_NAMES = {
+    r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"d4rl/\1/\2-v2", r"\1"),
+    r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
+    r"antmaze-(.+)-v2": (r"d4rl/antmaze/\1-v2", "D4RLAntMaze"),
+    r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
+    r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
+}
+# What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
+TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
+TRUSTED += r"|benchmark\.d4rl_antmaze:\w+"
+sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
+# Returns that score 0 and 100, those of D4RL's random and expert policies; other data sets bring their own
+REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
+REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
+REFERENCE_RETURNS |= dict.fromkeys(("minari-antmaze", "d4rl-antmaze", "pointmaze"), (0.0, 1.0))
+# D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
+MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
+
+
+def named_dataset(env_id):
+    """What a name stands for, before anything is read: the data set's id and the name of its environment."""
+    for pattern, (dataset_id, environment) in SHORT_NAMES.items():
+        if match := re.fullmatch(pattern, env_id):
+            spec = SimpleNamespace(id=match.expand(environment))
+            return SimpleNamespace(id=match.expand(dataset_id), env_spec=spec)
+    return SimpleNamespace(id=env_id, env_spec=None)
+
+
+def open_dataset(env_id):
+    """A data set by its short name or Minari id: on this machine, or else from Minari's server."""
+    dataset_id = named_dataset(env_id).id
+    is_id = re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id)
+    known = ", ".join(SHORT_NAMES)
+    require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
+    with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
+        return minari.load_dataset(dataset_id)
+    kind, *name = dataset_id.removesuffix("-v0").split("/")
+    tool = {"local": f"collect_local.py {'-'.join(name)}", "d4rl": "import_d4rl.py FILE.hdf5"}.get(kind)
+    require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
+    print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
+    with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):
+        return minari.load_dataset(dataset_id, download=True)
+
+
+def task_of(dataset):
+    """hopper, pointmaze, minari-antmaze, d4rl-antmaze, ...: the environment without its maze and version."""
+    name = re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
+    return {"antmaze": "minari-antmaze", "d4rlantmaze": "d4rl-antmaze"}.get(name, name)
+
+
+def reference_returns(dataset):
+    """The returns that score 0 and 100; NaN, and a line that says so, where nobody knows them."""
+    fields = ("ref_min_score", "ref_max_score")
+    stored = [dataset.storage.metadata.get(field) for field in fields]
+    low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
+    if all(isinstance(x, int | float) and math.isfinite(x) for x in (low, high)) and low != high:
+        return low, high
+    print(f"note: {dataset.id} has no two different {' and '.join(fields)}: returns are shown, not scores")
+    return math.nan, math.nan
+
+
+def score(episodic_return, low, high):
+    return float(100 * (episodic_return - low) / (high - low))
+
+
+class OneGoal(gym.Wrapper):
+    """A Gymnasium-Robotics maze as D4RL's task: one start, one goal, over with a reward of 1 at the goal."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        maze, robot = env.unwrapped.maze, getattr(env.unwrapped, "ant_env", None)
+        grid = np.array(maze.maze_map, dtype=str)
+        cells = [*np.argwhere(grid == "r"), *np.argwhere(grid == "g")]
+        self.start, self.goal_cell = cells if len(cells) == 2 else np.array(MAZE_CELLS[grid.shape])
+        self.goal = maze.cell_rowcol_to_xy(self.goal_cell)
+        # D4RL's noise at the start: 0.1 on every position; the ant's own reset adds it to x and y as well
+        env.unwrapped.position_noise_range = 0.0 if robot else 0.1 / maze.maze_size_scaling
+        if robot:
+            robot._reset_noise_scale = 0.1
+
+    def is_at_goal(self, xy):
+        """Whether positions (..., 2) lie within 0.5 m of the goal."""
+        return np.linalg.norm(xy - self.goal, axis=-1) <= 0.5
+
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(seed=seed, options={"reset_cell": self.start, "goal_cell": self.goal_cell})
+
+    def step(self, action):
+        observation, _, _, truncated, info = self.env.step(action)
+        terminated = bool(self.is_at_goal(observation["achieved_goal"]))
+        return observation, float(terminated), terminated, truncated, info
+
+
+def check_trust(dataset):
+    """Refuse code that the data set's metadata name and this process does not know; Gymnasium runs it."""
+    for spec in filter(None, (dataset.env_spec, dataset._eval_env_spec)):
+        names = [spec.entry_point, *[wrapper.entry_point for wrapper in spec.additional_wrappers]]
+        known = gym.registry.get(spec.id)
+        own = getattr(known, "entry_point", None)
+        own = (
+            own
+            if isinstance(own, str)
+            else f"{getattr(own, '__module__', '')}:{getattr(own, '__name__', '')}"
+        )
+        foreign = [name for name in names if name != own and not re.fullmatch(TRUSTED, str(name))]
+        if foreign:
+            raise PermissionError(f"it names {foreign[0]}, which is run only with --trust-env")
+
+
+def make_env(dataset, trust_env=False, **options):
+    """The dataset's environment, with flat observations and actions in [-1, 1]; options such as render_mode.
+
+    A maze is that of the data, not the one stored for evaluation, which may be another. Its goal is not
+    observed, and OneGoal ends its episodes.
+    """
+    if not trust_env:
+        check_trust(dataset)
+    if task_of(dataset) in ("minari-antmaze", "pointmaze"):
+        env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
+        env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
+    else:
+        env = dataset.recover_environment(eval_env=True, **options)
+    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), np.float32(-1), np.float32(1))
+
+
+def flatten(observations):
+    """Concatenate a dictionary's entries by sorted key, as gymnasium.wrappers.FlattenObservation does."""
+    if isinstance(observations, dict):
+        return np.concatenate([flatten(observations[key]) for key in sorted(observations)], axis=-1)
+    return np.asarray(observations, np.float32)
+
+
+def load_transitions(dataset, env, args):
+    """Cut episodes into transitions; those of a maze, which have goals of their own, for its one goal.
+
+    Returns float32 arrays of N observations, actions in [-1, 1], rewards, next observations and terminations,
+    and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
+    """
+    space, own_space = dataset.action_space, env.unwrapped.action_space
+    is_box = isinstance(space, gym.spaces.Box) and space.is_bounded() and len(space.shape) == 1
+    require(is_box and space.shape != (0,), f"{dataset.id}: actions must be bounded vectors, not {space}")
+    is_same = space.shape == own_space.shape and np.allclose(
+        [space.low, space.high], [own_space.low, own_space.high]
+    )
+    require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own_space}")
+    require((space.low < space.high).all(), f"{dataset.id}: an action's lower bound is its upper bound")
+    middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    is_maze, episodes, returns = env.has_wrapper_attr("is_at_goal"), [], []
+    print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
+    bar = dict(total=dataset.total_episodes, delay=2, leave=False, disable=not sys.stderr.isatty())
+    with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
+        for episode in tqdm(dataset.iterate_episodes(), unit=" episodes", **bar):
+            observations, rewards, terminations = episode.observations, episode.rewards, episode.terminations
+            if is_maze:
+                terminations = env.get_wrapper_attr("is_at_goal")(observations["achieved_goal"][1:])
+                rewards = terminations.astype(np.float32)
+                observations = {key: observations[key] for key in ("achieved_goal", "observation")}
+            observations, steps = flatten(observations), len(rewards)
+            shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
+            wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
+            if shapes != wanted:
+                raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
+            # recordings may go on after a termination, where an evaluation ends
+            length = terminations.argmax() + 1 if terminations.any() else steps
+            returns.append(rewards[:length].sum())
+            actions = (episode.actions - middle) / half
+            episodes.append(
+                (observations[:-1], actions, rewards - args.step_cost, observations[1:], terminations)
+            )
+        data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]
+    observations, actions, rewards, _, terminations = data
+    require(len(rewards), f"{dataset.id} has no transitions")
+    is_finite = all(np.isfinite(part).all() for part in data)
+    require(is_finite, f"{dataset.id}: observations, actions and rewards must be finite")
+    require(np.isin(terminations, (0, 1)).all(), f"{dataset.id}: terminations must be 0 or 1")
+    outside, largest = (np.abs(actions) > 1 + 1e-4).sum(), np.abs(actions).max()
+    require(
+        largest <= 1.5, f"{dataset.id}: actions must lie within {space}; some go {largest:.3g} times as far"
+    )
+    if outside:
+        print(f"note: {outside:,} of {actions.size:,} numbers in actions lay outside {space} and are clipped")
+    actions.clip(-1, 1, out=actions)
+    if np.ptp(rewards) == 0:
+        print(f"note: all rewards are {rewards[0]:.4g}: only how long an episode lasts makes a difference")
+    print(f"{len(rewards):,} transitions, {terminations.sum():,.0f} terminations, ", end="")
+    print(f"rewards {rewards.min():.4g} to {rewards.max():.4g}; {observations.shape[1]} numbers observed")
+    return data, np.array(returns)
+
+
+def restore(checkpoint, agent, optimizers, generators, args):
+    """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
+    run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
+    with explained(f"the checkpoint in {args.resume} does not fit the networks"):
+        agent.load_state_dict(checkpoint["agent"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(checkpoint["optimizers"][name])
+            for group in optimizer.param_groups:  # which has brought the old device's settings
+                group["capturable"] = is_cuda
+                if torch.is_tensor(group["lr"]):
+                    group["lr"] = group["lr"].to(args.device)
+        for generator, state in zip(generators, checkpoint["generators"]):
+            if run["args"]["device"].startswith("cuda") == is_cuda:
+                generator.set_state(state)
+            else:  # a GPU's generator draws other numbers
+                generator.manual_seed(generator.initial_seed() + run["step"])
+    run["args"]["device"] = args.device
+
+
+def start_run(args, command, dataset, data_crc32, members):
+    """Make the run's folder, with a copy of this script; returns it and what its result.json begins with."""
+    name = re.sub(r"[^\w.-]", "-", f"{args.env_id}__{args.exp_name}")
+    run_dir = Path(args.runs_dir) / f"{name}__{time.time_ns() // 10**6}"
+    with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
+        run_dir.mkdir(parents=True)
+        shutil.copy(__file__, run_dir)
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    run = {"script": Path(__file__).stem, "command": command, "env_id": args.env_id, "dataset_id": dataset.id}
+    run |= {"data_crc32": data_crc32, "git_commit": "", "args": asdict(args), "versions": {}}
+    with contextlib.suppress(OSError):  # no git
+        run["git_commit"] = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    for package in ("torch", "numpy", "gymnasium", "minari", "mujoco", "gymnasium-robotics"):
+        with contextlib.suppress(PackageNotFoundError):
+            run["versions"][package] = version(package)
+    run |= {"step": 0, "updates_per_second": None, "members": []}
+    for values in members:
+        member = dict(zip(MEMBERS, values))
+        varied = [flag for flag in MEMBERS if flag == "seed" or len(getattr(args, flag)) > 1]
+        name = "_".join(f"{flag}{member[flag]}" for flag in varied)
+        run["members"].append({"name": name} | member | {"diverged_at": None, "evaluations": []})
+    return run_dir, run
+
+
+def start_logging(run_dir, run, args):
+    """TensorBoard's writers, one a member, and with --track Weights & Biases, which copies from them."""
+    if args.track:
+        with explained("cannot --track: pip install wandb, then wandb login"):
+            import wandb
+
+            options = dict(id=run_dir.name, resume="allow", config=asdict(args), sync_tensorboard=True)
+            wandb.init(project=args.wandb_project, name=run_dir.name, dir=run_dir, **options)
+    names = [member["name"] for member in run["members"]]
+    writers = [SummaryWriter(str(run_dir / name), purge_step=run["step"] + 1) for name in names]
+    lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
+    for writer in writers:
+        writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
+    return writers
+
+
+def log(writers, results, scalars, run):
+    """Write scalars (M,) for each member, and note which members have diverged."""
+    for m, (writer, result) in enumerate(zip(writers, results)):
+        writer.add_scalar("charts/SPS", run["updates_per_second"], run["step"])
+        for name, values in scalars.items():
+            writer.add_scalar(name, values[m], run["step"])
+            if not math.isfinite(values[m]) and not result["diverged_at"]:
+                result["diverged_at"] = run["step"]
+                tqdm.write(f"{result['name']} has diverged by update {run['step']}: {name} is {values[m]}")
+
+
+def graphed(function):
+    """Capture function(*tensors, **flags) as a CUDA graph for each value of the flags; then replay it.
+
+    The networks are so small that launching some 300 kernels takes longer than running them. A replay
+    launches all at once, with the new tensors copied to where the capture found the old ones.
+    """
+    calls, captured = Counter(), {}
+
+    def call(*tensors, **flags):
+        key = tuple(flags.values())
+        calls[key] += 1
+        if calls[key] <= 2:  # Adam's state and the libraries must be set up before a capture
+            return function(*tensors, **flags)
+        if key not in captured:
+            graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                outputs = function(*inputs, **flags)  # captured, not run
+            captured[key] = graph, inputs, outputs
+        graph, inputs, outputs = captured[key]
+        torch._foreach_copy_(inputs, tensors)
+        graph.replay()
+        return outputs
+
+    return call
+
+
+def start_workers(dataset, args):
+    """Processes to evaluate in, one for each of PyTorch's threads (OMP_NUM_THREADS); None for one."""
+    processes = min(torch.get_num_threads(), 16)
+    if processes == 1 or not args.eval_episodes:
+        return None
+    spawn = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+    return ProcessPoolExecutor(processes, spawn, start_worker, (dataset,))
+
+
+def start_worker(dataset):
+    """In a worker: make its environment, which has been checked; end with the training."""
+    global worker_env
+    torch.set_num_threads(1)
+    worker_env, parent = make_env(dataset, trust_env=True), multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def play_in_worker(*policy_and_seed):
+    return play(worker_env, *policy_and_seed)
+
+
+def evaluate(agent, env, pool, results, step, args):
+    """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
+    tasks, evaluations = [], [[math.nan] * args.eval_episodes for _ in results]
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    for m in alive:
+        policy = (actor_of(agent, m), agent.mean.cpu(), agent.std.cpu())
+        seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)
+        tasks += [(*policy, int(seed)) for seed in seeds]
+    with explained("evaluation failed: go on with --resume and the run's folder"):
+        if pool:
+            handler = signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # ctrl-C is not for workers that start here
+            episodes = pool.map(play_in_worker, *zip(*tasks)) if tasks else ()
+            signal.signal(signal.SIGINT, handler)
+        else:
+            episodes = itertools.starmap(functools.partial(play, env), tasks)
+        returns = np.reshape(list(episodes), (len(alive), args.eval_episodes)).tolist()
+    for m, episode_returns in zip(alive, returns):
+        evaluations[m] = episode_returns
+    return evaluations
+
+
+def actor_of(agent, m):
+    """Member m's actor, on the CPU: of parameters with a leading axis of members, its own alone."""
+    actor = deepcopy(agent.actor).cpu().eval().requires_grad_(False)
+    for parameter in actor.parameters():
+        if parameter.dim() == 3:
+            parameter.data = parameter.data[m : m + 1].clone()
+    return actor
+
+
+@torch.no_grad()
+def play(env, actor, mean, std, seed):
+    """Play an episode with one member's actor; returns its undiscounted return."""
+    observation, _ = env.reset(seed=seed)
+    episode_return, is_over = 0.0, False
+    while not is_over:
+        x = (torch.as_tensor(observation, dtype=torch.float32) - mean) / std
+        action = actor(x.view(1, 1, -1)).view(env.action_space.shape)
+        observation, reward, terminated, truncated, _ = env.step(action.numpy())
+        episode_return += float(reward)
+        is_over = terminated or truncated
+    return episode_return
+
+
+def write(path, content):
+    """Write bytes under another name, then rename: a kill or a full disk leaves the old file as it was."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def save(run_dir, run, agent, optimizers, generators, **more):
+    """Write result.json, then the checkpoint: all that the next update depends on."""
+    state = {"run": run, "agent": agent.state_dict()} | more
+    state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
+    state["generators"] = [generator.get_state() for generator in generators]
+    torch.save(state, buffer := io.BytesIO())
+    with explained(f"cannot write to {run_dir}; what was written before is intact"):
+        write(run_dir / "result.json", json.dumps(run, indent=1).encode())
+        write(run_dir / "checkpoint.pt", buffer.getvalue())
+
+
+def load_checkpoint(run_dir, script):
+    """Read the checkpoint of one of script's runs, on the CPU and intact; nothing in it is executed."""
+    path = Path(run_dir) / "checkpoint.pt"
+    require(path.is_file(), f"there is no {path}: give the folder of a run")
+    with explained(f"{path} is damaged"):
+        archive = zipfile.ZipFile(path)
+        # torch.save leaves the attributes 0, and torch.load reads other numbers where they are not
+        if archive.testzip() or any(entry.external_attr for entry in archive.infolist()):
+            raise ValueError("its checksums are wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        made_by = state["run"]["script"]
+    require(made_by == script, f"{path} is not of {script}.py, but of {made_by}.py")
+    return state
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        fail("interrupted; --resume and the run's folder go on from the last checkpoint", code=130)

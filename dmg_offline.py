@@ -288,7 +288,7 @@ def check_flags(args):
 
 
 # ==========================================================================================================
-# You may stop here: the method is complete. The harness that runs it is the same in all offline scripts.
+# You may stop here: the method is complete. Its harness is the same in all offline scripts.
 # main() comes first, then what it calls, in the order of calling.
 # ==========================================================================================================
 

@@ -20,8 +20,8 @@ offline alone, and is constant in both phases of a run that goes online. In larg
 0.995 online, as in DMG's comparison; IQL's authors keep 0.99. Their settings for Adroit and Kitchen are not
 here.
 
-    python iql.py --env-id hopper-medium --seed 1 2 3                  # three runs (members) trained as one
-    python iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
+    python baselines/iql.py --env-id hopper-medium --seed 1 2 3                  # three runs (members) trained as one
+    python baselines/iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
 
 dmg_offline.py with `--lam 0 --q-weight 0 --nu 1 --max-weight 100` has IQL's objectives too; what differs:
 
@@ -343,7 +343,7 @@ def check_flags(args):
 
 
 # ==========================================================================================================
-# You may stop here: the method is complete. The harness that runs it is the same in both scripts that go online.
+# You may stop here: the method is complete. Its harness is the same in both scripts that go online.
 # main() comes first, then what it calls, in the order of calling.
 # ==========================================================================================================
 

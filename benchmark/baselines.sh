@@ -6,4 +6,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Both as members of one run, so that the features of both are logged
-python rd_td3.py --env-id local/hopper/medium-replay-v0 --offline-steps 6000 --eval-interval 1000 --rd-start 1500 --seed 1 2 3 --rd-coef 0 0.001 --critics 10 --kappa 2.5 --bc-weight 0
+python baselines/rd_td3.py --env-id local/hopper/medium-replay-v0 --offline-steps 6000 --eval-interval 1000 --rd-start 1500 --seed 1 2 3 --rd-coef 0 0.001 --critics 10 --kappa 2.5 --bc-weight 0

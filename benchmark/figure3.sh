@@ -10,7 +10,7 @@ python dmg_offline.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --
 python dmg_offline.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3 --seed 1 2 3 4 5
 python dmg_xql.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
 python dmg_sql.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
-python iql.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
-python rd_td3.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3 --rd-coef 0
-python rd_sac.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3 --rd-coef 0
+python baselines/iql.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3
+python baselines/rd_td3.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3 --rd-coef 0
+python baselines/rd_sac.py --env-id halfcheetah-medium-replay-v2 --eval-episodes 0 --offline-steps 100000 --exp-name figure3 --rd-coef 0
 python benchmark/report.py runs/*__figure3__*/ --runtime-plot figure3.png

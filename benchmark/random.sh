@@ -11,12 +11,12 @@ python dmg_offline.py --env-id local/halfcheetah/random-v0 --seed 1
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --seed 2
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --seed 3
 # IQL, TD3+BC, and DMG's code set to IQL
-python iql.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --seed 1
-python iql.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --seed 2
-python iql.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --seed 3
-python rd_td3.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --rd-coef 0 --seed 1
-python rd_td3.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --rd-coef 0 --seed 2
-python rd_td3.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --rd-coef 0 --seed 3
+python baselines/iql.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --seed 1
+python baselines/iql.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --seed 2
+python baselines/iql.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --seed 3
+python baselines/rd_td3.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --rd-coef 0 --seed 1
+python baselines/rd_td3.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --rd-coef 0 --seed 2
+python baselines/rd_td3.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --rd-coef 0 --seed 3
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 2
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 300000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 3
@@ -24,22 +24,22 @@ python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 30000
 python dmg_offline.py --env-id local/hopper/random-v0 --seed 1
 python dmg_offline.py --env-id local/hopper/random-v0 --seed 2
 python dmg_offline.py --env-id local/hopper/random-v0 --seed 3
-python iql.py --env-id local/hopper/random-v0 --offline-steps 300000 --seed 1
-python iql.py --env-id local/hopper/random-v0 --offline-steps 300000 --seed 2
-python iql.py --env-id local/hopper/random-v0 --offline-steps 300000 --seed 3
-python rd_td3.py --env-id local/hopper/random-v0 --offline-steps 300000 --rd-coef 0 --seed 1
-python rd_td3.py --env-id local/hopper/random-v0 --offline-steps 300000 --rd-coef 0 --seed 2
-python rd_td3.py --env-id local/hopper/random-v0 --offline-steps 300000 --rd-coef 0 --seed 3
+python baselines/iql.py --env-id local/hopper/random-v0 --offline-steps 300000 --seed 1
+python baselines/iql.py --env-id local/hopper/random-v0 --offline-steps 300000 --seed 2
+python baselines/iql.py --env-id local/hopper/random-v0 --offline-steps 300000 --seed 3
+python baselines/rd_td3.py --env-id local/hopper/random-v0 --offline-steps 300000 --rd-coef 0 --seed 1
+python baselines/rd_td3.py --env-id local/hopper/random-v0 --offline-steps 300000 --rd-coef 0 --seed 2
+python baselines/rd_td3.py --env-id local/hopper/random-v0 --offline-steps 300000 --rd-coef 0 --seed 3
 # Walker2d: DMG, IQL, TD3+BC
 python dmg_offline.py --env-id local/walker2d/random-v0 --seed 1
 python dmg_offline.py --env-id local/walker2d/random-v0 --seed 2
 python dmg_offline.py --env-id local/walker2d/random-v0 --seed 3
-python iql.py --env-id local/walker2d/random-v0 --offline-steps 300000 --seed 1
-python iql.py --env-id local/walker2d/random-v0 --offline-steps 300000 --seed 2
-python iql.py --env-id local/walker2d/random-v0 --offline-steps 300000 --seed 3
-python rd_td3.py --env-id local/walker2d/random-v0 --offline-steps 300000 --rd-coef 0 --seed 1
-python rd_td3.py --env-id local/walker2d/random-v0 --offline-steps 300000 --rd-coef 0 --seed 2
-python rd_td3.py --env-id local/walker2d/random-v0 --offline-steps 300000 --rd-coef 0 --seed 3
+python baselines/iql.py --env-id local/walker2d/random-v0 --offline-steps 300000 --seed 1
+python baselines/iql.py --env-id local/walker2d/random-v0 --offline-steps 300000 --seed 2
+python baselines/iql.py --env-id local/walker2d/random-v0 --offline-steps 300000 --seed 3
+python baselines/rd_td3.py --env-id local/walker2d/random-v0 --offline-steps 300000 --rd-coef 0 --seed 1
+python baselines/rd_td3.py --env-id local/walker2d/random-v0 --offline-steps 300000 --rd-coef 0 --seed 2
+python baselines/rd_td3.py --env-id local/walker2d/random-v0 --offline-steps 300000 --rd-coef 0 --seed 3
 # Figure 1: lam
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 200000 --nu 0.1 --lam 0 --seed 1
 python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 200000 --nu 0.1 --lam 0 --seed 2
@@ -70,9 +70,9 @@ python dmg_offline.py --env-id local/halfcheetah/random-v0 --offline-steps 20000
 python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 1
 python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 2
 python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 3
-python iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 1
-python iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 2
-python iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 3
+python baselines/iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 1
+python baselines/iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 2
+python baselines/iql.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --seed 3
 python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1
 python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 2
 python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 3
@@ -80,9 +80,9 @@ python dmg_offline.py --env-id local/hopper/medium-replay-v0 --offline-steps 200
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 1
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 2
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 3
-python iql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 1
-python iql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 2
-python iql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 3
+python baselines/iql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 1
+python baselines/iql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 2
+python baselines/iql.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --seed 3
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 1
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 2
 python dmg_offline.py --env-id local/halfcheetah/medium-replay-v0 --offline-steps 200000 --lam 0 --q-weight 0 --nu 1 --max-weight 100 --seed 3

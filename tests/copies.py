@@ -3,9 +3,9 @@
     python tests/copies.py          # name what has drifted; exit code 1 if anything has
     python tests/copies.py --fix    # copy it from its original
 
-Shared are: below the second banner the helpers of the harness, as in dmg_offline.py; between the banners main()
-with what belongs to it, as in dmg_offline.py or, in scripts that go online, as in dmg_finetune.py; and above the
-first banner every definition behind a line such as `# As in dmg_offline.py`.
+Shared are: below the second banner the helpers of the harness, as in dmg_offline.py; between the banners
+main() with what belongs to it, as in dmg_offline.py or, in scripts that go online, as in dmg_finetune.py;
+and above the first banner every definition behind a line such as `# As in dmg_offline.py`.
 """
 
 import ast

@@ -104,7 +104,7 @@ class Args:
     max_weight: float = 3.0  # cap on that weight
     relu_weight: bool = False  # SQL's own weight max(A, 0) instead of the exponential; its cap is 100
     # Table 3's 2.0 (5.0 on medium-expert) probably come from SQL's first code, whose alpha is 4 sql_alpha.
-    # The default is a literal 2; on local hopper data 0.5 ends level with it (benchmark/results/table3.md).
+    # The default is a literal 2; benchmark/table3.sh runs 0.5, benchmark/variants.md says why.
     sql_alpha: float = 2.0  # of the in-sample value, in units of Q: towards 0 the maximum, large the mean
 
 

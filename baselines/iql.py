@@ -20,7 +20,7 @@ offline alone, and is constant in both phases of a run that goes online. In larg
 0.995 online, as in DMG's comparison; IQL's authors keep 0.99. Their settings for Adroit and Kitchen are not
 here.
 
-    python baselines/iql.py --env-id hopper-medium --seed 1 2 3                  # three runs (members) trained as one
+    python baselines/iql.py --env-id hopper-medium --seed 1 2 3  # three runs (members) trained as one
     python baselines/iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
 
 dmg_offline.py with `--lam 0 --q-weight 0 --nu 1 --max-weight 100` has IQL's objectives too; what differs:

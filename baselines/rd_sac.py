@@ -50,12 +50,12 @@ Chosen here:
                LOG_STD_RANGE. An update moves alpha, the policy and Q in this order, as in EDAC; in CORL's CQL
                all move at once, the log std is shifted by -1, and hopper-medium's rewards are scaled
 
-    python baselines/rd_sac.py                                             # a small maze recorded on this machine
-    python baselines/rd_sac.py --env-id hopper-medium --rd-coef 0 0.001    # CQL without and with RD, trained as one
-    python baselines/rd_sac.py --cql-alpha 0 --critics 10 --kappa 2.5 --backup-entropy --policy-learning-rate 3e-4
+    python baselines/rd_sac.py  # a small maze recorded on this machine
+    python baselines/rd_sac.py --env-id hopper-medium --rd-coef 0 0.001  # CQL without and with RD, as one
+    python baselines/rd_sac.py --cql-alpha 0 --critics 10 --kappa 2.5 --backup-entropy \\
+        --policy-learning-rate 3e-4  # RD on SAC-N
 
-The last line is RD on SAC-N. To read the file: update() is the algorithm, main() the training loop, and what
-lies between them is plumbing.
+To read it: update() is the algorithm, train() the loop around it. Below the banner is the harness.
 """
 
 import contextlib

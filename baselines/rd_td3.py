@@ -42,9 +42,9 @@ Chosen here:
                and is trained from the start
     TD3-N      this LB, N = 10 and kappa = 2.5; PyTorch's initialisation, not EDAC's; all else as in TD3+BC
 
-    python baselines/rd_td3.py                                             # a small maze recorded on this machine
-    python baselines/rd_td3.py --env-id hopper-medium --rd-coef 0 0.001    # TD3+BC without and with RD, trained as one
-    python baselines/rd_td3.py --critics 10 --kappa 2.5 --bc-weight 0 --hidden 256 256 256    # RD on TD3-N
+    python baselines/rd_td3.py  # a small maze recorded on this machine
+    python baselines/rd_td3.py --env-id hopper-medium --rd-coef 0 0.001  # TD3+BC without and with RD, as one
+    python baselines/rd_td3.py --critics 10 --kappa 2.5 --bc-weight 0 --hidden 256 256 256  # RD on TD3-N
 
 To read it: update() is the algorithm, train() the loop around it. Below the banner is the harness.
 """

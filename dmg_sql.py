@@ -423,7 +423,7 @@ def parse_args(words):
         run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
         saved = run["args"] | {"resume": first.resume, "device": first.device}
         changed = sorted(saved.keys() ^ asdict(first).keys())
-        require(not changed, f"{first.resume} is of a version with other flags: {', '.join(changed)}")
+        require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     env_id = saved.get("env_id", first.env_id)
     dataset = named_dataset(env_id) if wants_help else open_dataset(env_id)
     args = tyro.cli(
@@ -473,6 +473,8 @@ def check(args):
         require(len(set(values)) == len(values) > 0, f"--{flag}: must be one or more numbers, all different")
     counts = (args.eval_interval, args.log_interval, args.batch_size, *args.hidden)
     require(min(counts) >= 1, "steps, intervals and sizes must be 1 or more")
+    is_fine = args.batch_size * args.log_interval <= 1e8  # indices that are drawn at once
+    require(is_fine, "--batch-size times --log-interval is above 1e8")
     check_flags(args)
     with explained(f"--device {args.device} cannot be used"):
         torch.empty(0, device=args.device)
@@ -619,13 +621,9 @@ def load_transitions(dataset, env, args):
     Returns float32 arrays of N observations, actions in [-1, 1], rewards, next observations and terminations,
     and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
     """
-    space, own_space = dataset.action_space, env.unwrapped.action_space
+    space = dataset.action_space
     is_box = isinstance(space, gym.spaces.Box) and space.is_bounded() and len(space.shape) == 1
     require(is_box and space.shape != (0,), f"{dataset.id}: actions must be bounded vectors, not {space}")
-    is_same = space.shape == own_space.shape and np.allclose(
-        [space.low, space.high], [own_space.low, own_space.high]
-    )
-    require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own_space}")
     require((space.low < space.high).all(), f"{dataset.id}: an action's lower bound is its upper bound")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
     is_maze, episodes, returns = env.has_wrapper_attr("is_at_goal"), [], []
@@ -640,7 +638,8 @@ def load_transitions(dataset, env, args):
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
             observations, steps = flatten(observations), len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
-            wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
+            wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape)]
+            wanted += [(steps,), (steps,)]
             if shapes != wanted:
                 raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
@@ -663,6 +662,9 @@ def load_transitions(dataset, env, args):
     if outside:
         print(f"note: {outside:,} of {actions.size:,} numbers in actions lay outside {space} and are clipped")
     actions.clip(-1, 1, out=actions)
+    own = env.unwrapped.action_space
+    is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
+    require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     if np.ptp(rewards) == 0:
         print(f"note: all rewards are {rewards[0]:.4g}: only how long an episode lasts makes a difference")
     print(f"{len(rewards):,} transitions, {terminations.sum():,.0f} terminations, ", end="")
@@ -696,20 +698,12 @@ def start_run(args, command, dataset, data_crc32, members):
     with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
         run_dir.mkdir(parents=True)
         shutil.copy(__file__, run_dir)
-    git = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    git = "git describe --always --dirty --abbrev=40 --exclude=*".split()
     run = {"script": Path(__file__).stem, "command": command, "env_id": args.env_id, "dataset_id": dataset.id}
     run |= {"data_crc32": data_crc32, "git_commit": "", "args": asdict(args), "versions": {}}
     with contextlib.suppress(OSError):  # no git
-        run["git_commit"] = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        run["git_commit"] = done.stdout.strip()
     for package in ("torch", "numpy", "gymnasium", "minari", "mujoco", "gymnasium-robotics"):
         with contextlib.suppress(PackageNotFoundError):
             run["versions"][package] = version(package)
@@ -855,7 +849,7 @@ def save(run_dir, run, agent, optimizers, generators, **more):
     state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     state["generators"] = [generator.get_state() for generator in generators]
     torch.save(state, buffer := io.BytesIO())
-    with explained(f"cannot write to {run_dir}; what was written before is intact"):
+    with explained(f"cannot write to {run_dir}; an older checkpoint is intact, --resume goes on from it"):
         write(run_dir / "result.json", json.dumps(run, indent=1).encode())
         write(run_dir / "checkpoint.pt", buffer.getvalue())
 

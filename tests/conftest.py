@@ -230,7 +230,7 @@ def assert_equal(a, b, where=""):
         assert torch.equal(a, b), where
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), where
-        for key in a.keys() - {"updates_per_second", "runs_dir", "resume"}:
+        for key in a.keys() - {"updates_per_second", "runs_dir", "resume", "command"}:
             assert_equal(a[key], b[key], f"{where}/{key}")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), where

@@ -24,7 +24,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmark")]
+sys.path[:0] = [str(ROOT), str(ROOT / "baselines"), str(ROOT / "benchmark")]
 torch.set_num_threads(1)  # also: evaluation in the process that trains
 gym.register_envs(gymnasium_robotics)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without it
@@ -221,6 +221,15 @@ def returns(folder="runs"):
 
 def checkpoint(folder="runs"):
     return torch.load(run_dir(folder) / "checkpoint.pt", weights_only=True)
+
+
+def online_rows(folder="runs"):
+    """What the members have seen online: observation, action, reward, next observation, termination."""
+    state = checkpoint(folder)
+    mean, std = state["agent"]["mean"], state["agent"]["std"]
+    observations, actions, rewards, next_observations, terminations = state["online"]
+    columns = [observations * std + mean, actions, rewards[..., None]]
+    return torch.cat([*columns, next_observations * std + mean, terminations[..., None]], -1)
 
 
 def assert_equal(a, b, where=""):

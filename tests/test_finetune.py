@@ -22,6 +22,7 @@ from conftest import (
     ended,
     fork,
     make_episode,
+    online_rows,
     pendulum_episodes,
     refused,
     result,
@@ -123,15 +124,6 @@ def spied(monkeypatch, *argv):
 
     main_with(monkeypatch, watched, *argv)
     return calls
-
-
-def online_rows(folder="runs"):
-    """What the members have seen, (M, T, columns): observation, action, reward, next observation, termination."""
-    state = checkpoint(folder)
-    mean, std = state["agent"]["mean"], state["agent"]["std"]
-    observations, actions, rewards, next_observations, terminations = state["online"]
-    columns = [observations * std + mean, actions, rewards[..., None]]
-    return torch.cat([*columns, next_observations * std + mean, terminations[..., None]], -1)
 
 
 def killed(call, script, *argv):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import gymnasium as gym
+import iql
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from conftest import (
     die_at,
     ended,
     fork,
+    online_rows,
     pendulum_episodes,
     refused,
     result,
@@ -32,8 +34,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_finetune import Recorder, assert_stored_as_it_was, store_recorder
 from test_math import ACT, BATCH, OBS, assert_close, batch_of
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-
-import iql
 
 OFFLINE = [*TINY, "--offline-steps", 15, "--hidden", 16, 16]
 BOTH = [*OFFLINE, "--online-steps", 25]  # checkpoints at 0, 10, 15, 20, 30 and 40
@@ -89,7 +89,7 @@ def without_actor_target(nets):
 
 def make(seeds, **changes):
     args = replace(iql.Args(), device="cpu", batch_size=BATCH, **{"hidden": (32, 32)} | changes)
-    return iql.Agent(seeds, np.zeros(OBS), np.ones(OBS), ACT, args), args
+    return iql.Agent([(seed,) for seed in seeds], np.zeros(OBS), np.ones(OBS), ACT, args), args
 
 
 def floats(*leading, seed=0):
@@ -305,7 +305,7 @@ def test_rewards_and_actions_are_preprocessed(flag, monkeypatch):
             assert action in bounds or reward == pytest.approx(stored[action], rel=1e-5)
             seen.add(action)
     assert seen == set(stored) and bounds < seen and max(map(abs, seen)) < 1
-    (rows,) = checkpoint()["online_rows"].double().numpy()
+    (rows,) = online_rows().double().numpy()
     np.testing.assert_allclose(rows[:, 4], scale * (pendulums_rewards(rows) - 1.5), rtol=1e-3)
 
 
@@ -318,10 +318,10 @@ def test_a_whole_run_equals_the_reference():
     s2 = np.concatenate([episode.observations[1:] for episode in episodes]).astype(float)
     d = np.concatenate([episode.terminations for episode in episodes]).astype(float)
     columns = s, actions[:, None].astype(float), rewards * 1000 / span, s2, d
-    last = iql.Agent((1, 2), np.zeros(3), np.ones(3), 1, args)
+    last = iql.Agent([(1,), (2,)], np.zeros(3), np.ones(3), 1, args)
     last.load_state_dict(checkpoint()["agent"])
     for m, seed in enumerate((1, 2)):
-        first = iql.Agent((seed,), np.zeros(3), np.ones(3), 1, args)
+        first = iql.Agent([(seed,)], np.zeros(3), np.ones(3), 1, args)
         reference = ReferenceIQL(nets_of(first), np.zeros(1), args)
         generator, number = [torch.Generator().manual_seed(seed)], 0
         for n in (5, 5, 2):  # the loop draws a block up to the next look at the losses
@@ -381,7 +381,7 @@ def test_members_sample_the_data_and_their_own_steps(pendulum, monkeypatch):
 
     data = set().union(*(speeds(call, m) for call in calls[:15] for m in range(2)))
     assert len(data) == 4 * 60
-    for m, rows in enumerate(checkpoint()["online_rows"].tolist()):
+    for m, rows in enumerate(online_rows().tolist()):
         own = [(row[2], row[3]) for row in rows]
         sampled = [speeds(call, m) for call in calls[15:]]
         assert all(those <= data.union(own[:t]) for t, those in enumerate(sampled, 1))
@@ -394,30 +394,16 @@ def test_every_online_step_is_stored_as_it_was():
     store_recorder()
     options = ["--env-id", "test/recorder/random-v0", "--eval-episodes", 0, "--online-steps", 40]
     run("iql", *BOTH, *options, "--seed", 1, 2, "--step-cost", 1.5)
-    assert_stored_as_it_was(checkpoint()["online_rows"], step_cost=1.5)
-
-
-def test_the_acting_policy_sees_standardised_observations():
-    agent, _ = make((1, 2))
-    agent.mean[:], agent.std[:] = 5.0, 2.0
-    with torch.no_grad():
-        agent.log_std[:] = -5.0  # a standard deviation of 0.007
-        list(agent.actor.parameters())[0][:] *= 5
-    observations = np.random.default_rng(0).normal(5, 9, (2, OBS)).astype(np.float32)
-    actions = iql.explore(agent, observations, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
-    means = agent.actor((torch.from_numpy(observations)[:, None] - 5) / 2)[:, 0].detach().numpy()
-    np.testing.assert_allclose(actions, means.clip(-1, 1), atol=0.04)
-    raw = agent.actor(torch.from_numpy(observations)[:, None])[:, 0].detach().numpy()
-    assert np.abs(raw - means).max() > 0.1
+    assert_stored_as_it_was(online_rows(), step_cost=1.5)
 
 
 def test_online_actions_are_samples_of_the_policy(pendulum):
     """With the standard deviation 1 of the start; they are clipped, and stored as they were played."""
     options = ["--learning-rate", 0, "--online-steps", 600, "--eval-interval", 1000, "--log-interval", 1000]
     run("iql", *BOTH, *options, "--eval-episodes", 0)
-    agent = iql.Agent((1,), np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
+    agent = iql.Agent([(1,)], np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
     agent.load_state_dict(checkpoint()["agent"])
-    (rows,) = checkpoint()["online_rows"]
+    (rows,) = online_rows()
     means = agent.actor(rows[None, :, :3])[0, :, 0].detach().numpy()
     actions = rows[:, 3].numpy()
     at_bounds = stats.norm.cdf(-1, means) + stats.norm.sf(1, means)
@@ -436,7 +422,8 @@ def test_the_spread_of_samples_is_log_std_within_its_range():
         agent.log_std[:] = torch.tensor([[[-9.0, -4.0, 0.0]], [[-3.0, -4.0, 9.0]]])
         list(agent.actor.parameters())[-2][:] = 0  # the means are 0
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    actions = np.array([iql.explore(agent, np.zeros((2, OBS), np.float32), generators) for _ in range(2000)])
+    nothing = torch.zeros(2, OBS)
+    actions = np.array([iql.explore(agent, nothing, generators, t, None) for t in range(2000)])
     np.testing.assert_allclose(actions[:, 0, :2].std(0), np.exp([-5, -4]), rtol=0.05)
     np.testing.assert_allclose(actions[:, 1, :2].std(0), np.exp([-3, -4]), rtol=0.05)
     at_bounds = (np.abs(actions[..., 2]) == 1).mean(0)
@@ -446,7 +433,7 @@ def test_the_spread_of_samples_is_log_std_within_its_range():
 
 def test_an_evaluation_plays_the_mean(pendulum):
     run("iql", *TINY)
-    agent = iql.Agent((1,), np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
+    agent = iql.Agent([(1,)], np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
     agent.load_state_dict(checkpoint()["agent"])
     env, total, truncated = gym.make("Pendulum-v1"), 0.0, False
     seed = np.random.SeedSequence((1, 40)).generate_state(1)  # of the last evaluation's first episode
@@ -483,13 +470,13 @@ def test_two_members_are_two_runs(pendulum):
         run("iql", *BOTH, "--seed", m + 1, "--runs-dir", f"alone{m}")
         one = checkpoint(f"alone{m}")
         assert torch.equal(two["generators"][m], one["generators"][0])
-        torch.testing.assert_close(two["online_rows"][m], one["online_rows"][0], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(online_rows()[m], online_rows(f"alone{m}")[0], atol=1e-3, rtol=1e-3)
         for name in one["agent"].keys() - {"mean", "std"}:
             of_member = two["agent"][name].unflatten(0, (-1, 2))[:, m]
             torch.testing.assert_close(
                 of_member.flatten(), one["agent"][name].flatten(), atol=1e-4, rtol=1e-4
             )
-    assert not torch.allclose(two["online_rows"][0], two["online_rows"][1], atol=0.1)
+    assert not torch.allclose(*online_rows(), atol=0.1)
 
 
 # ---- on after a kill, and bad input ----
@@ -520,7 +507,19 @@ def test_a_killed_offline_run_resumes_bit_for_bit(pendulum):
     assert checkpoint()["run"]["step"] == 10
     run("iql", "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
-    assert checkpoint()["online_rows"].shape[1] == 0
+    assert online_rows().shape[1] == 0
+
+
+def test_an_offline_run_goes_online(pendulum):
+    """--checkpoint: its data, networks and arguments stay; the actor's rate is constant from there on."""
+    run("iql", *OFFLINE, "--seed", 2, "--runs-dir", "offline")
+    before = checkpoint("offline")
+    run("iql", *BOTH, "--checkpoint", run_dir("offline"))
+    assert result()["step"] == 40 and result()["args"]["seed"] == [2]
+    assert [entry["step"] for entry in result()["members"][0]["evaluations"]] == [15, 20, 30, 40]
+    assert online_rows().shape[1] == 25
+    assert checkpoint()["optimizers"]["actor"]["param_groups"][0]["lr"].item() == pytest.approx(3e-4)
+    assert_equal(before, checkpoint("offline"))
 
 
 def test_checkpoints_that_are_refused(pendulum):
@@ -542,7 +541,7 @@ def test_checkpoints_that_are_refused(pendulum):
      (["--eval-interval", 0], "intervals"), (["--batch-size", 0], "sizes"), (["--tau", 1.5], "--tau"),
      (["--gamma", 1.1], "--gamma"), (["--online-gamma", 1.1], "gamma"), (["--expectile", 0], "--expectile"),
      (["--max-weight", "nan"], "--max-weight"), (["--online-steps", -1], "--online-steps"),
-     (["--online-steps", 10**12], "no memory"), (["--exp-name", "a/b"], "--exp-name"),
+     (["--online-steps", 10**12], "no memory"),
      (["--resume", "nowhere"], "folder of a run"), (["--env-id", "pointmaze-umaze"], "collect_local.py")],
 )  # fmt: skip
 def test_bad_arguments(options, word, pendulum):
@@ -550,7 +549,7 @@ def test_bad_arguments(options, word, pendulum):
 
 
 def test_flags_of_dmg_are_unknown():
-    for flag in ("--lam", "--nu", "--checkpoint", "--policy-frequency"):
+    for flag in ("--lam", "--nu", "--policy-frequency"):
         assert flag in run("iql", flag, "1", code=2).err
 
 

@@ -33,7 +33,6 @@ with each other.
 """
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -345,7 +344,6 @@ def record(env_name, level, args):
 def main():
     """Everything is checked before the first recording."""
     args = tyro.cli(Args, description=__doc__ + "\nNames: " + ", ".join(NAMES))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the online training too, like ctrl-C
     unknown = [name for name in args.names if name not in NAMES]
     if unknown or not args.names:
         fail(f"{' '.join(unknown) or 'no name'}: give one or more of {', '.join(NAMES)}")

@@ -19,7 +19,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
-ROOM = 2**28  # bytes that must be free before anything is recorded: a million steps take no more
+ROOM = 2**28  # bytes that must be free before anything is recorded; a million steps take up to 0.9 GB
 
 
 def fail(message, code=2):

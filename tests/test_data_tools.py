@@ -608,6 +608,13 @@ def test_an_interrupted_training_goes_on(run, train, monkeypatch, how):
     assert all(equal(data, transitions(dataset_id)) for data, dataset_id in zip(unbroken, MEDIUM))
 
 
+def test_half_a_result_of_an_earlier_training(refused):
+    Path("runs/Hopper-v5__medium_seed0__1").mkdir(parents=True)
+    for name, content in (("checkpoint.pt", ""), ("result.json", '{"members": [')):
+        Path("runs/Hopper-v5__medium_seed0__1", name).write_text(content)
+        assert "result.json is damaged" in refused(collect_local, "hopper-medium")
+
+
 def test_a_training_ends_with_the_first_score_of_a_third(run, train):
     """A kill before that checkpoint does not count; then a new process counts its evaluations from 0."""
     args = (collect_local, "hopper-medium", "--steps", 1000)

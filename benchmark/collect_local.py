@@ -33,7 +33,6 @@ with each other.
 """
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -236,7 +235,10 @@ def train_until_medium(env_id, args):
         """The newest folder and whether its training is over; result.json is saved before the checkpoint."""
         for checkpoint in sorted(Path("runs").glob(pattern), reverse=True):
             result = checkpoint.with_name("result.json")
-            run = json.loads(result.read_text())
+            try:
+                run = json.loads(result.read_text())
+            except (OSError, ValueError):
+                fail(f"{result} is damaged: remove that folder")
             is_saved = checkpoint.stat().st_mtime >= result.stat().st_mtime
             is_medium = run["members"][0]["evaluations"][-1]["normalized_score"] >= MEDIUM_SCORE
             return checkpoint.parent, is_saved and (is_medium or run["step"] == run["args"]["online_steps"])
@@ -345,7 +347,6 @@ def record(env_name, level, args):
 def main():
     """Everything is checked before the first recording."""
     args = tyro.cli(Args, description=__doc__ + "\nNames: " + ", ".join(NAMES))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the online training too, like ctrl-C
     unknown = [name for name in args.names if name not in NAMES]
     if unknown or not args.names:
         fail(f"{' '.join(unknown) or 'no name'}: give one or more of {', '.join(NAMES)}")

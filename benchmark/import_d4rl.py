@@ -130,8 +130,6 @@ def main():
     except Exception as error:  # h5py raises errors of many classes
         fail(f"{args.file} is not a sound D4RL file ({error}): download it again")
     episodes = cut(**data, at_terminals=env_name != "antmaze")
-    if not episodes:
-        fail(f"{args.file} holds no step that can be used: download it again")
     with quiet_stderr():
         env = gym.make(env_id.format(level.split("-")[0]))
     about = dict(env=env, eval_env=env, ref_min_score=low, ref_max_score=high, author="D4RL")

@@ -19,6 +19,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
+ROOM = 2**28  # bytes that must be free before anything is recorded; a million steps take up to 0.9 GB
+
 
 def fail(message, code=2):
     """End the program with one line that says what is wrong and what to do."""
@@ -26,9 +28,18 @@ def fail(message, code=2):
     sys.exit(code)
 
 
+def interrupt(signal_number, frame):
+    """End as ctrl-C does. A closed terminal sends HUP twice: the second must not stop the clearing up."""
+    signal.signal(signal_number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def errors_in_one_line():
-    """For main(): ctrl-C, and Minari's folder full or not to be written."""
+    """For main(): ctrl-C, TERM or HUP, and Minari's folder full or not to be written."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores HUP
+            signal.signal(number, interrupt)
     try:
         yield
     except KeyboardInterrupt:
@@ -93,31 +104,40 @@ def hidden_folder():
     return tempfile.TemporaryDirectory(prefix=".unfinished-", dir=root, ignore_cleanup_errors=True)
 
 
-def is_stored(dataset_id):
-    """Whether the data set is there. Where nothing can be written, this fails, and not hours later.
-
-    After an overwrite, wherever it stopped, the old data set goes if the new one is there, or comes back.
-    """
+def settle(dataset_id):
+    """Wherever an overwrite stopped: the old data set goes if the new one is there, or comes back."""
     folder = get_dataset_path(dataset_id)
     old = folder.with_name(f".old-{folder.name}")
     with hidden_folder() as trash:
         if old.exists():
             old.rename(Path(trash, "old") if folder.exists() else folder)
-    return folder.exists()
+
+
+def is_stored(dataset_id):
+    """Whether the data set is there. Where one cannot be written, this fails, and not hours later."""
+    settle(dataset_id)
+    with hidden_folder() as trash:
+        Path(trash, "room").write_bytes(bytes(ROOM))
+    return get_dataset_path(dataset_id).exists()
 
 
 def write(*args, **kwargs):
     """Minari's create_dataset_from_buffers, quietly; exit code 1 where it cannot write."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler makes it a KeyboardInterrupt
-    try:
-        with quiet_stderr():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they stop the parent, which ends this process
+    with quiet_stderr():
+        try:
             minari.create_dataset_from_buffers(*args, **kwargs)
-    except (OSError, RuntimeError, KeyboardInterrupt):
-        sys.exit(1)
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, ValueError) and "errno" not in str(error):
+                raise  # not what HDF5 says of a full disk
+            os._exit(1)  # at once: HDF5 would complain of everything that it drops
 
 
 def store(dataset_id, episodes, **about):
     """Store a list of EpisodeBuffer with Minari's keywords, in place of the old data set if there is one."""
+    if not any(len(episode.rewards) for episode in episodes):
+        fail(f"{dataset_id} is not stored: there is not one step in its data")
     folder, namespace = get_dataset_path(dataset_id), dataset_id.rpartition("/")[0]
     with hidden_folder() as root:
         # in a process of its own, because HDF5 crashes where the disk is full
@@ -125,7 +145,11 @@ def store(dataset_id, episodes, **about):
         writer = process(target=write, args=(dataset_id, episodes), kwargs=about, daemon=True)
         with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=root):
             writer.start()
-        writer.join()
+        try:
+            writer.join()
+        finally:
+            writer.kill()
+            writer.join()
         if writer.exitcode:
             raise OSError(f"the writing process ended with code {writer.exitcode}")
         if namespace and namespace not in list_local_namespaces():
@@ -135,4 +159,4 @@ def store(dataset_id, episodes, **about):
                 folder.rename(folder.with_name(f".old-{folder.name}"))
             Path(root, dataset_id).rename(folder)
         finally:
-            is_stored(dataset_id)
+            settle(dataset_id)

@@ -1,5 +1,6 @@
 """The recorder, the exporter and the importer of D4RL's files: what they store, and what stops them."""
 
+import faulthandler
 import fcntl
 import itertools
 import multiprocessing
@@ -24,6 +25,7 @@ import minari
 import numpy as np
 import pytest
 import save_ant
+import store
 import torch
 from conftest import (
     PENDULUM,
@@ -39,6 +41,7 @@ from conftest import (
     wait_for_evaluations,
 )
 from conftest import run as run_script
+from minari.data_collector.episode_buffer import EpisodeBuffer
 from tqdm import tqdm
 
 import dmg_offline as dmg
@@ -46,6 +49,7 @@ from benchmark import d4rl_antmaze
 
 HOPPER = "hopper_medium_replay-v2.hdf5"
 ANTMAZE = "Ant_maze_{}-maze_noisy_multistart_{}_multigoal_{}_sparse_fixed.hdf5"
+KILL, CTRL_C, TERM, HUP = signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 ANTMAZES = {
     "umaze": ANTMAZE.format("u", False, False),
     "umaze-diverse": ANTMAZE.format("u", True, True),
@@ -56,15 +60,25 @@ ANTMAZES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def little_room(monkeypatch):
+    """Data sets are small here, and 256 MB are not written in no time."""
+    monkeypatch.setattr(store, "ROOM", 1000)
+
+
 @pytest.fixture
 def run(capfd):
-    """run(tool, *arguments, before=...) in a process group of its own -> exit code, stdout, stderr."""
+    """run(tool, *arguments, before=...) in a process group of its own -> exit code, stdout, stderr.
+
+    A tool that hangs is killed; one that ends otherwise must leave no process behind.
+    """
 
     def run(tool, *args, before=lambda: None):
         def target():
             os.setpgid(0, 0)
             tqdm.set_lock(threading.RLock())  # the inherited one would stay locked if this process is killed
             np.random.seed()  # as in a new process
+            sys.stderr = open(2, "w", buffering=1)  # pytest's own goes past file descriptor 2
             sys.argv = [tool.__name__, *map(str, args)]
             before()
             tool.main()
@@ -72,7 +86,15 @@ def run(capfd):
         capfd.readouterr()
         process = multiprocessing.get_context("fork").Process(target=target)
         process.start()
+        process.join(100)
+        try:
+            os.killpg(process.pid, KILL)
+        except ProcessLookupError:
+            is_over = True
+        else:
+            is_over = False
         process.join()
+        assert is_over or process.exitcode == -KILL
         return process.exitcode, *capfd.readouterr()
 
     return run
@@ -134,6 +156,49 @@ def test_the_same_seed_records_the_same_data(run):
         assert run(*args, "--overwrite", "--seed", seed)[0] == 0
         assert equal(first, transitions(dataset_id)) == (seed == 0)
     assert not left_over()
+
+
+@pytest.mark.parametrize(
+    "env_name, env_id",
+    [("halfcheetah", "HalfCheetah-v4"), ("hopper", "Hopper-v4"), ("walker2d", "Walker2d-v4")],
+)
+def test_random_data_are_made_by_d4rls_recipe(run, env_name, env_id):
+    """Actions from the action space's generator, episodes that end by themselves or after 1,000 steps."""
+    rollouts = collect_local.rollouts
+
+    def shorten():  # 1,250 steps instead of 1,000,000
+        collect_local.rollouts = lambda env, new, rng, steps, bar: rollouts(env, new, rng, steps // 800, bar)
+
+    dataset_id = f"local/{env_name}/random-v0"
+    code, out, _ = run(collect_local, f"{env_name}-random", "--seed", 3, before=shorten)
+    assert code == 0 and out.count("\n") == 1
+    env, rng, returns, steps = gym.make(env_id), np.random.default_rng(3), [], 0
+    env.action_space.seed(3)
+    dataset = minari.load_dataset(dataset_id)
+    for episode in dataset:
+        observation, _ = env.reset(seed=int(rng.integers(2**31)))
+        for t, action in enumerate(episode.actions):
+            np.testing.assert_array_equal(episode.observations[t], observation)
+            np.testing.assert_array_equal(action, env.action_space.sample())
+            observation, *outcome, _ = env.step(action)
+            assert outcome == [episode.rewards[t], episode.terminations[t], episode.truncations[t]]
+            assert any(outcome[1:]) == (t == len(episode.actions) - 1)
+        np.testing.assert_array_equal(episode.observations[-1], observation)
+        returns, steps = [*returns, episode.rewards.sum()], steps + len(episode.rewards)
+        assert steps < 1250 or episode.id == dataset.total_episodes - 1
+    assert steps >= 1250 and f"{steps:,} transitions, {len(returns)} episodes" in out
+    assert f"returns of {np.mean(returns):.4g} +- {np.std(returns):.4g}, at most {max(returns):.4g}" in out
+    lengths, is_truncated = zip(*((len(episode), episode.truncations.any()) for episode in dataset))
+    if env_name == "halfcheetah":  # which never falls
+        assert lengths == (1000, 1000) and all(is_truncated)
+    else:
+        assert max(lengths) < 200 and not any(is_truncated)
+    actions = np.concatenate([episode.actions for episode in dataset])
+    assert actions.min() < -0.99 and actions.max() > 0.99
+    assert (np.abs(np.histogram(actions, 4, (-1, 1))[0] / actions.size - 0.25) < 0.03).all()  # uniform
+    evaluated = dataset.recover_environment(eval_env=True)
+    assert evaluated.spec.id == env_id and evaluated.spec.max_episode_steps == 1000
+    assert reference_scores(dataset) == dmg.REFERENCE_RETURNS[env_name]
 
 
 def make_antmaze(maze):
@@ -507,7 +572,7 @@ def test_medium_and_medium_replay_are_made_from_one_training(run):
     assert result()["step"] == 250 and not left_over()
 
 
-@pytest.mark.parametrize("how", ["killed in a save", "SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("how", ["killed in a save", "SIGINT", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_training_goes_on(run, train, monkeypatch, how):
     """The kill is between result.json, which says that the training is over, and its checkpoint."""
     args = (collect_local, "hopper-medium-replay", "--steps", 160)
@@ -541,6 +606,13 @@ def test_an_interrupted_training_goes_on(run, train, monkeypatch, how):
     train()
     assert run(*args)[0] == 0 and checkpoint()["run"]["step"] == 160
     assert all(equal(data, transitions(dataset_id)) for data, dataset_id in zip(unbroken, MEDIUM))
+
+
+def test_half_a_result_of_an_earlier_training(refused):
+    Path("runs/Hopper-v5__medium_seed0__1").mkdir(parents=True)
+    for name, content in (("checkpoint.pt", ""), ("result.json", '{"members": [')):
+        Path("runs/Hopper-v5__medium_seed0__1", name).write_text(content)
+        assert "result.json is damaged" in refused(collect_local, "hopper-medium")
 
 
 def test_a_training_ends_with_the_first_score_of_a_third(run, train):
@@ -647,9 +719,9 @@ def with_one(key, value):
         (with_one("rewards", 1e300), "rewards hold NaN"),
         (with_one("terminals", np.nan), "terminals hold NaN"),
         (with_one("actions", -5.0), "actions go up to 5"),
-        (lambda data: {"timeouts": np.ones(60, bool)}, "no step that can be used"),
-        (lambda data: {key: array[:1] for key, array in data.items()}, "no step that can be used"),
-        (lambda data: {key: array[:0] for key, array in data.items()}, "no step that can be used"),
+        (lambda data: {"timeouts": np.ones(60, bool)}, "not one step"),
+        (lambda data: {key: array[:1] for key, array in data.items()}, "not one step"),
+        (lambda data: {key: array[:0] for key, array in data.items()}, "not one step"),
         (lambda data: {"timeouts": None}, "timeouts"),
         (lambda data: {"rewards": data["rewards"][:-1]}, "shape"),
         (lambda data: {"observations": data["observations"][:, :-1]}, "observations have the shape (60, 10)"),
@@ -698,11 +770,39 @@ def test_other_refusals(run, refused, tmp_path):
     assert "is there already" in refused(import_d4rl, path, "--id", "d4rl/hopper/mine-v0")
 
 
+def test_episodes_without_a_step_are_not_stored(capsys):
+    nothing = {key: np.zeros(0) for key in ("rewards", "terminations", "truncations")}
+    empty = EpisodeBuffer(observations=np.zeros((1, 3)), actions=np.zeros((0, 1)), **nothing)
+    for episodes in ([], [empty, empty]):
+        with pytest.raises(SystemExit, match="2"):
+            store.store("local/pendulum/empty-v0", episodes, env="Pendulum-v1")
+        assert capsys.readouterr().err.startswith("error: local/pendulum/empty-v0 is not stored")
+    assert not minari.list_local_datasets() and not left_over()
+
+
+def test_pipes_in_the_place_of_files(run, refused, tmp_path):
+    """Opening one would wait for whoever writes into it."""
+    os.mkfifo(tmp_path / HOPPER)
+    assert "there is no file" in refused(import_d4rl, tmp_path / HOPPER)
+    (tmp_path / HOPPER).unlink()
+    path, data = d4rl_file(tmp_path)
+    assert run(import_d4rl, path)[0] == 0
+    (stored,) = Path(os.environ["MINARI_DATASETS_PATH"]).rglob("main_data.hdf5")
+    stored.unlink()
+    os.mkfifo(stored)
+    assert "is there already" in refused(import_d4rl, path)
+    assert run(import_d4rl, path, "--overwrite")[0] == 0
+    assert equal(qlearning_dataset(data)[:3], transitions("d4rl/hopper/medium-replay-v2")[:3])
+
+
 # --- what stops them ---
 
 
-def stop(kind, rename=0):
-    """Signals the tool and its writer before the rename-th renaming, or else in the middle of the writing."""
+def stop(kind, rename=0, is_alone=False):
+    """Signals the tool and its writer before the rename-th renaming, or else in the middle of the writing.
+
+    is_alone: the tool gets the signal alone, and its writer would go on for a long time.
+    """
     owner, name, number = (Path, "rename", rename) if rename else (h5py.Group, "create_dataset", 9)
 
     def before():
@@ -710,15 +810,13 @@ def stop(kind, rename=0):
 
         def patched(*args, **kwargs):
             if next(calls) == number:
-                os.killpg(0, kind)
+                (os.kill if is_alone else os.killpg)(os.getpgrp(), kind)
+                time.sleep(200 * is_alone)
             return original(*args, **kwargs)
 
         setattr(owner, name, patched)
 
     return before
-
-
-KILL, CTRL_C = signal.SIGKILL, signal.SIGINT
 
 
 @pytest.mark.parametrize("rename", [0, 2, 3])
@@ -737,16 +835,30 @@ def test_an_overwrite_that_is_stopped_leaves_the_old_data_or_the_new(run, tmp_pa
     assert equal(qlearning_dataset(new), transitions(dataset_id))
 
 
+def close_terminal():
+    """HUP while the writer is writing, and once more while the tool clears up."""
+    stop(HUP, is_alone=True)()
+    kill = multiprocessing.process.BaseProcess.kill
+
+    def patched(process):
+        os.kill(os.getpid(), HUP)
+        kill(process)
+
+    multiprocessing.process.BaseProcess.kill = patched
+
+
 def fill_disk(limit):
     def before():
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # HDF5 crashes
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # HDF5 crashes,
+        faulthandler.disable()  # and pytest would print where
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return before
 
 
-def commands(folder):
+def commands(folder, run="runs/RUN"):
     """A short call of each tool, and the data set that it makes."""
+    yield (export_replay, run, REPLAY), REPLAY
     yield (collect_local, "pointmaze-umaze", "--steps", 201), "local/pointmaze/umaze-v0"
     yield (import_d4rl, d4rl_file(folder)[0]), "d4rl/hopper/medium-replay-v2"
 
@@ -756,23 +868,37 @@ def commands(folder):
     [
         (stop(KILL), -9, None),
         (stop(CTRL_C), 130, "interrupted"),
+        (stop(TERM), 130, "interrupted"),
+        (stop(TERM, is_alone=True), 130, "interrupted"),
+        (close_terminal, 130, "interrupted"),
         (fill_disk(1_000), 2, "cannot write to"),
         (fill_disk(20_000), 2, "cannot write to"),
     ],
 )
-def test_a_stop_while_writing_stores_nothing(run, tmp_path, before, expected, words):
-    for command, dataset_id in commands(tmp_path):
+def test_a_stop_while_writing_stores_nothing(run, tmp_path, hopper_runs, before, expected, words):
+    for command, dataset_id in commands(tmp_path, run_dir(hopper_runs)):
         code, out, err = run(*command, before=before)
         assert code == expected and not out and dataset_id not in minari.list_local_datasets()
         assert not words or err.splitlines()[-1].startswith(f"error: {words}") and not left_over()
         assert run(*command)[0] == 0 and dataset_id in minari.list_local_datasets()
 
 
-def test_a_folder_that_cannot_be_written(refused, tmp_path, monkeypatch):
+def test_under_nohup_hup_stops_nothing(run, tmp_path):
+    def before():
+        signal.signal(HUP, signal.SIG_IGN)
+        stop(HUP)()
+
+    for command, dataset_id in itertools.islice(commands(tmp_path), 1, None):
+        assert run(*command, before=before)[0] == 0 and dataset_id in minari.list_local_datasets()
+
+
+@pytest.mark.parametrize("root", ["file", "file/below", "full disk"])
+def test_a_folder_that_cannot_be_written(refused, tmp_path, monkeypatch, root):
+    """It is refused before a recording (no progress bar) or a training (no run) begins."""
     (tmp_path / "file").touch()
-    for root in ("file", "file/below"):
-        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / root))
-        others = [(collect_local, "hopper-medium"), (export_replay, "runs/RUN", "local/hopper/replay-v0")]
-        for command in [*(command for command, _ in commands(tmp_path)), *others]:
-            assert "MINARI_DATASETS_PATH" in refused(*command)
-    assert not Path("runs").exists()
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / root))
+    monkeypatch.setattr(store, "ROOM", 10_000_000)
+    before = fill_disk(5_000_000) if root == "full disk" else lambda: None
+    for command in [(collect_local, "hopper-medium"), *(command for command, _ in commands(tmp_path))]:
+        assert "MINARI_DATASETS_PATH" in refused(*command, before=before)
+    assert not Path("runs").exists() and not left_over()

@@ -74,9 +74,7 @@ class Args:
     resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
-    matmul_precision: Literal["highest", "high", "medium"] = (
-        "highest"  # PyTorch's; less is faster on some chips
-    )
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
     trust_env: bool = False  # make the data set's environment whatever code its metadata name
@@ -421,7 +419,7 @@ def parse_args(words):
     saved = {}
     if first.resume:
         run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
-        saved = run["args"] | {"resume": first.resume, "device": first.device}
+        saved = run["args"] | {name: getattr(first, name) for name in ("resume", "device", "trust_env")}
         changed = sorted(saved.keys() ^ asdict(first).keys())
         require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     env_id = saved.get("env_id", first.env_id)

@@ -18,12 +18,14 @@ from typing import Annotated
 
 import gymnasium as gym
 import numpy as np
+import torch
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import errors_in_one_line, fail, forward, is_stored, quiet_stderr, rollouts, store
+from store import errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+import dmg_finetune as ft
 import dmg_offline as dmg
 
 
@@ -41,16 +43,15 @@ class Args:
     """store again what is already there"""
 
 
-def buffer_episodes(rows, env, step_cost):
-    """The buffer (T, columns) as EpisodeBuffers; an episode that did not terminate was truncated.
+def buffer_episodes(columns, env, step_cost):
+    """The buffer's five arrays (T, ...) as EpisodeBuffers; an episode that did not terminate was truncated.
 
     Episodes are not marked in a buffer: they end where the next row's observation is not the one seen next.
     """
-    n, space = env.observation_space.shape[0], env.action_space
-    ends = np.cumsum([n, space.shape[0], 1, n])  # of the columns
-    observations, actions, rewards, next_observations, terminations = np.split(rows, ends, axis=1)
+    observations, actions, rewards, next_observations, terminations = columns
+    space = env.action_space
     actions = space.low + (space.high - space.low) * (actions + 1) / 2
-    rewards, terminations = rewards[:, 0] + step_cost, terminations[:, 0] > 0
+    rewards, terminations = rewards + step_cost, terminations > 0
     is_last = np.append((next_observations[:-1] != observations[1:]).any(1), True) | terminations
     episodes, begin = [], 0
     for last in np.flatnonzero(is_last):
@@ -70,13 +71,20 @@ def buffer_episodes(rows, env, step_cost):
     return episodes
 
 
-def load_policy(agent):
-    """The first member's actor: observation -> action in [-1, 1]. agent: a checkpoint's state dictionary."""
-    numbers = sorted({int(name.split(".")[1]) for name in agent if name.startswith("actor.")})
-    weights = [agent[f"actor.{i}.weight"][0].numpy() for i in numbers]
-    biases = [agent[f"actor.{i}.bias"][0, 0].numpy() for i in numbers]
-    layers, mean, std = list(zip(weights, biases)), agent["mean"].numpy(), agent["std"].numpy()
-    return lambda observation: forward(layers, (observation.astype(np.float32) - mean) / std)
+def load_policy(state):
+    """The first member's trained actor: observation -> action in [-1, 1]."""
+    weights, args = state["agent"], ft.Args(**state["run"]["args"])
+    members = [tuple(member[flag] for flag in ft.MEMBERS) for member in state["run"]["members"]]
+    action_dim = [weight.shape[-1] for name, weight in weights.items() if name.startswith("actor.")][-1]
+    agent = ft.Agent(members, weights["mean"].numpy(), weights["std"].numpy(), action_dim, args)
+    agent.load_state_dict(weights)
+    actor = ft.actor_of(agent, 0)
+
+    def policy(observation):
+        x = (torch.as_tensor(observation, dtype=torch.float32) - agent.mean) / agent.std
+        return actor(x.view(1, 1, -1))[0, 0].numpy()
+
+    return policy
 
 
 def policy_episodes(policy, env, noise, steps, seed):
@@ -94,7 +102,7 @@ def policy_episodes(policy, env, noise, steps, seed):
 
 def export(run_dir, dataset_id, policy_steps=0, seed=0):
     """Store the run's buffer, or steps of its policy, and print a line about it."""
-    state = dmg.load_checkpoint(run_dir, "dmg_finetune", "cpu")
+    state = dmg.load_checkpoint(run_dir, "dmg_finetune")
     run, train_args = state["run"], state["run"]["args"]
     dmg.require(train_args["offline_steps"] == 0, f"{run_dir} has learned from data: give one from scratch")
     with dmg.explained(f"cannot make {run['env_id']}"), quiet_stderr():
@@ -104,12 +112,12 @@ def export(run_dir, dataset_id, policy_steps=0, seed=0):
     if policy_steps:
         has_diverged = run["members"][0]["diverged_at"]
         dmg.require(not has_diverged, f"{run_dir} has diverged: its policy cannot be played")
-        policy, noise = load_policy(state["agent"]), train_args["exploration_noise"]
+        policy, noise = load_policy(state), train_args["exploration_noise"]
         episodes = policy_episodes(policy, env, noise, policy_steps, seed)
     else:
-        rows = state["online_rows"][0].numpy()
-        dmg.require(len(rows), f"{run_dir} has seen nothing before its last checkpoint")
-        episodes = buffer_episodes(rows, env, train_args["step_cost"])
+        columns = [part[0].numpy() for part in state["online"]]  # not standardised in runs from scratch
+        dmg.require(len(columns[0]), f"{run_dir} has seen nothing before its last checkpoint")
+        episodes = buffer_episodes(columns, env, train_args["step_cost"])
     episodes = [replace(episode, observations=np.float32(episode.observations)) for episode in episodes]
     bounds = [np.float32(env.observation_space.low), np.float32(env.observation_space.high)]
     about = dict(env=env, eval_env=env, observation_space=gym.spaces.Box(*bounds, dtype=np.float32))

@@ -36,7 +36,7 @@ class Args:
     output: Path = Path("maze.png")  # picture to write
 
 
-def play(env, agent, episodes):
+def play(env, members, agent, episodes):
     """For every member, the positions (T + 1, 2) of its episodes, and which of these reached the goal."""
     paths, is_success = [], []
 
@@ -44,12 +44,12 @@ def play(env, agent, episodes):
         paths[-1].append(observation[:2])
         return observation
 
-    dmg.env = gym.wrappers.TransformObservation(env, trace, None)  # calls trace at each reset and step
-    for m in range(len(agent.lam)):
-        policy = dmg.get_policy(agent, m)
+    env = gym.wrappers.TransformObservation(env, trace, None)  # calls trace at each reset and step
+    for m in range(members):
+        policy = dmg.actor_of(agent, m), agent.mean, agent.std
         for seed in range(episodes):
             paths.append([])
-            is_success.append(dmg.play(policy, seed) > 0)
+            is_success.append(dmg.play(env, *policy, seed) > 0)
     return [np.array(path) for path in paths], is_success
 
 
@@ -86,16 +86,16 @@ def main():
     args = tyro.cli(Args, description=__doc__)
     least = min(args.episodes, args.drawn_episodes, args.data_episodes)
     dmg.require(least >= 1, "--episodes, --drawn-episodes and --data-episodes: 1 or more")
-    _, dataset, agent = load(args.run, networks=("actor", "vf"))
-    is_maze = hasattr(dataset, "iterate_episodes") and dmg.task_of(dataset) in ("antmaze", "pointmaze")
+    run, dataset, _, agent = load(args.run)
+    is_maze = hasattr(dataset, "iterate_episodes") and dmg.task_of(dataset) in ("minari-antmaze", "pointmaze")
     dmg.require(is_maze, f"{dataset.id} is not data of Gymnasium-Robotics' PointMaze or AntMaze")
     with dmg.explained(f"cannot make the environment of {dataset.id}"):
         env = dmg.make_env(dataset)
-    agents = {"DMG": agent}
+    agents = {"DMG": (run, agent)}
     if args.cloning:
-        _, its_dataset, cloning = load(args.cloning)
+        cloning_run, its_dataset, _, cloning = load(args.cloning)
         dmg.require(its_dataset.id == dataset.id, f"{args.cloning} has learned from {its_dataset.id}")
-        agents = {"Behaviour cloning": cloning, "DMG": agent}
+        agents = {"Behaviour cloning": (cloning_run, cloning), "DMG": (run, agent)}
     panels = 1 + len(agents)
     figure = Figure(figsize=(3.3 * panels, 3.65), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1)
@@ -107,7 +107,7 @@ def main():
     paths = [episode[:, :2] for episode in episodes]
     start_cell, maze = env.get_wrapper_attr("start"), env.unwrapped.maze
     from_start = [path for path in paths if (maze.cell_xy_to_rowcol(path[0]) == start_cell).all()]
-    successes = sum(env.get_wrapper_attr("is_reached")(path).any() for path in from_start)
+    successes = sum(env.get_wrapper_attr("is_at_goal")(path).any() for path in from_start)
     subtitle = f"from the start, {successes} of {len(from_start)} reach the goal"
     drawn = paths[: args.data_episodes]
     caption = f"{len(drawn)} of {len(paths):,} episodes, dots at their ends"
@@ -116,23 +116,26 @@ def main():
 
     # --- What was learned from them ---
     limit = env.spec.max_episode_steps
-    for axes, (name, agent) in zip(all_axes[1:], agents.items()):
-        paths, is_success = play(env, agent, args.episodes)
+    for axes, (name, (its_run, its_agent)) in zip(all_axes[1:], agents.items()):
+        members = len(its_run["members"])
+        paths, is_success = play(env, members, its_agent, args.episodes)
         drawn = [path for i, path in enumerate(paths) if i % args.episodes < args.drawn_episodes]
         subtitle = f"{sum(is_success)} of {len(paths):,} episodes reach the goal"
-        members, caption = len(agent.lam), f"{len(drawn)} of them, {limit} steps at most"
+        caption = f"{len(drawn)} of them, {limit} steps at most"
         draw_maze(axes, env, name + f", {members} runs" * (members > 1), subtitle, caption)
         draw_paths(axes, drawn, "black" if name == "DMG" else "tab:red")
 
     # --- V, in every hexagon the mean over the states that the data have there ---
     states = torch.from_numpy(np.concatenate(episodes))
     with torch.no_grad():
-        values = agent.vf(((states - agent.mean) / agent.std).expand(len(agent.lam), -1, -1)).mean(0)
+        values = agent.vf(((states - agent.mean) / agent.std).expand(members, -1, -1)).mean(0)
     heat_map = axes.hexbin(*states[:, :2].T, values, gridsize=50, cmap="YlGnBu", zorder=1)
     label = "V, mean over the data's states around a place\n(discounted rewards, -1 a step until the goal)"
     figure.colorbar(heat_map, ax=axes, label=label, shrink=0.9)
     with dmg.explained(f"cannot write {args.output}"):
-        figure.savefig(args.output, dpi=150)
+        unfinished = args.output.with_stem(f".unfinished-{args.output.stem}")
+        figure.savefig(unfinished, dpi=150)
+        unfinished.replace(args.output)
     print(f"wrote {args.output}")
 
 

@@ -2,17 +2,17 @@
 
     python benchmark/render.py runs/hopper-medium__dmg_offline__1764000000 --output policy.mp4
 
-Works for the runs of every script, and of copies whose networks and environments are still dmg_offline.py's.
+Plays the actor that was trained. For runs of a copy with networks of its own give --script the copy.
 """
 
 import ctypes.util
+import importlib.util
 import itertools
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import gymnasium as gym
@@ -22,7 +22,9 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import dmg_offline as dmg
-from dmg_finetune import Simulator
+from dmg_finetune import open_simulator
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -34,28 +36,38 @@ class Args:
     output: Path = Path("policy.gif")  # file to write: .gif or .mp4
     speed: float = 1.0  # times real time
     max_fps: int = 25  # pictures a second; the others are left out
+    script: Path | None = None  # script that made the run; otherwise this repository's of that name
+    trust_env: bool = False  # make the environment whatever code its metadata name
 
 
-def load(run_dir, networks=("actor",)):
-    """A run's result.json, data set and agent, of which these networks are the run's; any script's run."""
+def script_of(run, path):
+    """The module that made a run: the one at --script, or that of its name in this repository."""
+    name = run["script"]
+    found = [path] if path else [folder / f"{name}.py" for folder in (ROOT, ROOT / "baselines")]
+    found = [file for file in found if file.is_file()] or [ROOT / "dmg_offline.py"]
+    spec = importlib.util.spec_from_file_location(f"script_{found[0].stem}", found[0])
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load(run_dir, script=None, trust_env=False):
+    """A run's result.json, its data set, the module of its script and its agent."""
     path = run_dir / "checkpoint.pt"
     dmg.require(path.is_file(), f"there is no {path}: give the folder of a run")
-    with dmg.explained(f"{path} is damaged, or its networks are not those of dmg_offline.py"):
+    with dmg.explained(f"{path} is damaged"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         run, weights = state["run"], state["agent"]
-        members = [
-            (member["seed"], member.get("lam", 0.0), member.get("nu", 0.0)) for member in run["members"]
-        ]
+    module = script_of(run, script)
+    with dmg.explained(f"{path} does not fit {module.__file__}: give --script the script that made it"):
+        members = [tuple(member[flag] for flag in module.MEMBERS) for member in run["members"]]
         action_dim = [weight.shape[-1] for name, weight in weights.items() if name.startswith("actor.")][-1]
-        mean, std = weights["mean"].numpy(), weights["std"].numpy()
-        agent = dmg.Agent(members, mean, std, action_dim, SimpleNamespace(**run["args"]))
-        missing, _ = agent.load_state_dict(weights, strict=False)  # IQL, for one, has no lam and nu
-        missing = [name for name in missing if name.split(".")[0] in ("mean", "std", *networks)]
-        if missing:
-            raise KeyError(", ".join(missing))
-    has_data = run["args"]["offline_steps"] or run["env_id"] in dmg.DATASETS  # not online from scratch
-    dataset = dmg.open_dataset(run["dataset_id"]) if has_data else Simulator(run["dataset_id"])
-    return run, dataset, agent
+        args = module.Args(**run["args"])
+        agent = module.Agent(members, weights["mean"].numpy(), weights["std"].numpy(), action_dim, args)
+        agent.load_state_dict(weights)
+    if run["args"]["offline_steps"]:
+        return run, dmg.open_dataset(run["dataset_id"]), module, agent
+    return run, open_simulator(replace(args, env_id=run["env_id"], trust_env=trust_env)), module, agent
 
 
 def choose_opengl():
@@ -72,7 +84,7 @@ def main():
     dmg.require(min(args.episodes, args.max_fps) >= 1, "--episodes and --max-fps: 1 or more")
     dmg.require(args.seed >= 0, "--seed: not negative")
     dmg.require(0 < args.speed < math.inf, "--speed: a number above 0")
-    run, dataset, agent = load(args.run)
+    run, dataset, module, agent = load(args.run, args.script, args.trust_env)
     names = [member["name"] for member in run["members"]]
     numbers = {str(m): m for m in range(len(names))} | {name: m for m, name in enumerate(names)}
     dmg.require(args.member in numbers, f"no --member {args.member}; there are {', '.join(names)}")
@@ -83,7 +95,7 @@ def main():
     # Where there is no OpenGL, deleting Gymnasium's viewer raises once more
     sys.unraisablehook = lambda _: None
     with dmg.explained("cannot render; if OpenGL is missing: apt install libegl1 libopengl0 libgl1-mesa-dri"):
-        env = dmg.make_env(dataset, render_mode="rgb_array")
+        env = dmg.make_env(dataset, args.trust_env, render_mode="rgb_array")
         env.reset(seed=args.seed)
         env.render()
     fps = args.speed * env.metadata["render_fps"]
@@ -95,12 +107,15 @@ def main():
             writer.append_data(env.render())
         return observation
 
-    # --- The film ---
-    dmg.env = gym.wrappers.TransformObservation(env, film, None)  # calls film at each reset and step
+    # --- The film, under another name until it is whole ---
+    env = gym.wrappers.TransformObservation(env, film, None)  # calls film at each reset and step
+    policy = module.actor_of(agent, m), agent.mean, agent.std
     options = dict(duration=1000 / fps, loop=0) if args.output.suffix == ".gif" else dict(fps=fps)
+    unfinished = args.output.with_stem(f".unfinished-{args.output.stem}")
     with dmg.explained(f"cannot write {args.output}"):
-        with imageio.get_writer(args.output, **options) as writer:
-            returns = [dmg.play(dmg.get_policy(agent, m), args.seed + i) for i in range(args.episodes)]
+        with imageio.get_writer(unfinished, **options) as writer:
+            returns = [dmg.play(env, *policy, args.seed + i) for i in range(args.episodes)]
+        unfinished.replace(args.output)
     print(f"{names[m]} after {run['step']:,} updates: returns {' '.join(f'{x:.6g}' for x in returns)}")
     print(f"wrote {args.output}, {fps:.3g} pictures a second")
 

@@ -15,7 +15,7 @@ import dmg_offline as dmg
 
 
 def main(run_dir, file):
-    agent, arrays = dmg.load_checkpoint(run_dir, "dmg_finetune", "cpu")["agent"], {}
+    agent, arrays = dmg.load_checkpoint(run_dir, "dmg_finetune")["agent"], {}
     for i in range(3):
         arrays[f"weight{i}"] = agent[f"actor.{2 * i}.weight"][0].numpy()
         arrays[f"bias{i}"] = agent[f"actor.{2 * i}.bias"][0, 0].numpy()

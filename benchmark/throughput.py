@@ -47,7 +47,9 @@ if IS_CUDA:
 
 @dataclass
 class Args:
-    scripts: tuple[Path, ...] = tuple(sorted(ROOT.glob("*.py")))  # scripts to time
+    scripts: tuple[Path, ...] = tuple(
+        sorted([*ROOT.glob("*.py"), *ROOT.glob("baselines/*.py")])
+    )  # scripts to time
     members: tuple[int, ...] = (1, 5)  # numbers of members
     updates: int = 1000 if IS_CUDA else 100  # updates of a block
     rounds: int = 8  # rounds; in each every variant trains for one block

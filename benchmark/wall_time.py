@@ -40,16 +40,17 @@ def measure(env_id, episodes, processes):
     """Transitions, seconds to load them, steps of the evaluation, its seconds in one and in all processes."""
     dataset = dmg.open_dataset(env_id)
     args = replace(dmg.Args(), **dmg.presets(dataset) | {"eval_episodes": episodes})
-    dmg.env = env = gym.wrappers.RecordEpisodeStatistics(dmg.make_env(dataset), buffer_length=episodes)
-    is_reached = env.get_wrapper_attr("is_reached") if env.has_wrapper_attr("is_reached") else None
-    loading, (rows, widths, _) = timed(dmg.load_transitions, dataset, is_reached, args)
-    agent = dmg.Agent([(1, 0.25, 0.1)], np.zeros(widths[0]), np.ones(widths[0]), widths[1], args)
-    evaluation = agent, [{"seed": 1, "diverged_at": None}], 0
-    alone, _ = timed(dmg.evaluate, *evaluation, map, args)
+    env = gym.wrappers.RecordEpisodeStatistics(dmg.make_env(dataset), buffer_length=episodes)
+    loading, (data, _) = timed(dmg.load_transitions, dataset, env, args)
+    n, action_dim = data[0].shape[1], data[1].shape[1]
+    agent = dmg.Agent([(1, 0.25, 0.1)], np.zeros(n), np.ones(n), action_dim, args)
+    evaluation = [{"seed": 1, "diverged_at": None}], 0
+    alone, _ = timed(dmg.evaluate, agent, env, None, *evaluation, args)
     with ProcessPoolExecutor(processes, get_context("spawn"), dmg.start_worker, (dataset,)) as pool:
-        dmg.evaluate(*evaluation, pool.map, replace(args, eval_episodes=4 * processes))  # starts all of them
-        together, _ = timed(dmg.evaluate, *evaluation, pool.map, args)
-    return len(rows), loading, sum(env.length_queue), alone, together
+        # starts all of them
+        dmg.evaluate(agent, env, pool, *evaluation, replace(args, eval_episodes=4 * processes))
+        together, _ = timed(dmg.evaluate, agent, env, pool, *evaluation, args)
+    return len(data[0]), loading, sum(env.length_queue), alone, together
 
 
 def main():

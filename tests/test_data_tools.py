@@ -36,6 +36,7 @@ from conftest import (
     ended,
     execute,
     fork,
+    online_rows,
     result,
     run_dir,
     wait_for_evaluations,
@@ -223,12 +224,12 @@ def test_antmaze_is_recorded_for_one_goal(run):
         assert run(*args, "--overwrite", "--seed", seed)[0] == 0
         assert equal(first, transitions(dataset_id)) == (seed == 0)
     code = "import dmg_offline as dmg; dataset = dmg.open_dataset('local/antmaze/umaze-v0'); "
-    code += "print(dmg.task_of(dataset), dmg.make_env(dataset).spec.max_episode_steps); "
-    code += "args = dmg.Args(**dmg.presets(dataset)); rows = dmg.load_transitions(dataset, None, args)[0]; "
-    code += "print(*(rows[:, 37] == rows[:, -1] - 1).nonzero()[0].shape, *rows.shape)"
+    code += "env = dmg.make_env(dataset); print(dmg.task_of(dataset), env.spec.max_episode_steps); "
+    code += "args = dmg.Args(**dmg.presets(dataset)); data, _ = dmg.load_transitions(dataset, env, args); "
+    code += "print((data[2] == data[4] - 1).sum(), *data[0].shape)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert lines[0] == "d4rlantmaze 700" and lines[-1] == f"{len(is_near)} {len(is_near)} 68"
+    assert lines[0] == "d4rl-antmaze 700" and lines[-1] == f"{len(is_near)} {len(is_near)} 29"
 
 
 def test_antmaze_v4_is_recorded_as_minaris(run):
@@ -237,12 +238,14 @@ def test_antmaze_v4_is_recorded_as_minaris(run):
     assert code == 0 and out.startswith(f"{dataset_id}: ") and out.count("\n") == 1
     dataset = dmg.open_dataset(dataset_id)
     settings, env = dmg.Args(**dmg.presets(dataset)), dmg.make_env(dataset)
-    assert dmg.task_of(dataset) == "antmaze" and env.spec.max_episode_steps == 700
-    rows, widths, _ = dmg.load_transitions(dataset, env.get_wrapper_attr("is_reached"), settings)
-    assert widths == [29, 8, 1, 29, 1]
+    assert dmg.task_of(dataset) == "minari-antmaze" and env.spec.max_episode_steps == 700
+    (observations, actions, rewards, next_observations, terminations), _ = dmg.load_transitions(
+        dataset, env, settings
+    )
+    assert (observations.shape[1], actions.shape[1]) == (29, 8)
     start, goal = (env.unwrapped.maze.cell_rowcol_to_xy(np.array(cell)) for cell in ((1, 1), (3, 1)))
-    is_near = np.hypot(*(rows[:, 38:40] - goal).T) <= 0.5
-    assert is_near.any() and (rows[:, -1] == is_near).all() and (rows[:, 37] == is_near - 1.0).all()
+    is_near = np.hypot(*(next_observations[:, :2] - goal).T) <= 0.5
+    assert is_near.any() and (terminations == is_near).all() and (rewards == is_near - 1.0).all()
     for episode in dataset:
         assert episode.observations["observation"].shape[1] == 27 and not episode.terminations.any()
         assert len(episode.rewards) == 700
@@ -341,7 +344,8 @@ def edited(folder, change, copy="edited"):
 def check_buffer(dataset_id, rows, cuts, step_cost=0.0):
     """The stored transitions are these rows, in episodes that end at terminations and at the cuts."""
     dataset = dmg.open_dataset(dataset_id)
-    loaded, (n, m, *_), _ = dmg.load_transitions(dataset, None, dmg.Args(step_cost=step_cost))
+    columns, _ = dmg.load_transitions(dataset, dmg.make_env(dataset), dmg.Args(step_cost=step_cost))
+    loaded, n, m = np.column_stack(columns), columns[0].shape[1], columns[1].shape[1]
     np.testing.assert_allclose(loaded, rows, rtol=0, atol=1e-6)
     others = np.r_[:n, n + m + 1 : rows.shape[1]]
     np.testing.assert_array_equal(loaded[:, others], rows[:, others])
@@ -357,7 +361,7 @@ def test_a_buffer_is_stored_as_it_is(run, hopper_runs):
     """That of the first member, with the cuts at checkpoints."""
     code, out, err = run(export_replay, run_dir(hopper_runs), REPLAY)
     assert code == 0 and out.startswith(f"{REPLAY}: 300 transitions, ") and out.count("\n") == 1 and not err
-    rows, cuts = checkpoint(hopper_runs)["online_rows"][0].numpy(), [89, 179, 269, 299]
+    rows, cuts = online_rows(hopper_runs)[0].numpy(), [89, 179, 269, 299]
     assert (rows[cuts, -1] == 0).any() and rows[:, -1].sum() > 5
     dataset = check_buffer(REPLAY, rows, cuts)
     assert dataset.recover_environment().spec.id == "Hopper-v5"
@@ -371,7 +375,7 @@ def test_a_buffer_of_actions_with_other_bounds_and_of_rewards_with_a_cost(run):
     run_script("dmg_finetune", *ONLINE, *options, "--step-cost", 0.5)
     code, out, _ = run(export_replay, run_dir(), "local/pendulum/replay-v0")
     assert code == 0 and "450 transitions, 3 episodes" in out and "score" not in out
-    rows = checkpoint()["online_rows"][0].numpy()
+    rows = online_rows()[0].numpy()
     dataset = check_buffer("local/pendulum/replay-v0", rows, [199, 299, 449], step_cost=0.5)
     actions = np.concatenate([episode.actions for episode in dataset])
     np.testing.assert_allclose(actions, 2 * rows[:, 3:4], atol=1e-6)
@@ -444,7 +448,8 @@ gym.register("Hopper_Rising-v0", f"{__name__}:Rising")  # scored as Hopper
 
 def test_lopsided_action_bounds_and_an_episode_that_begins_where_one_has_ended():
     rows = np.float32([[0, -1, 0, 1, 0], [1, 0, 0, 2, 1], [2, 1, 0, 3, 0]])
-    first, second = export_replay.buffer_episodes(rows, Rising(), 0.0)
+    columns = rows[:, :1], rows[:, 1:2], rows[:, 2], rows[:, 3:4], rows[:, 4]
+    first, second = export_replay.buffer_episodes(columns, Rising(), 0.0)
     assert (first.actions.tolist(), second.actions.tolist()) == ([[-2], [1]], [[4]])
     assert (first.observations[:, 0].tolist(), second.observations[:, 0].tolist()) == ([0, 1, 2], [2, 3])
     for noise in (0.0, 1.0):
@@ -560,7 +565,7 @@ def test_medium_and_medium_replay_are_made_from_one_training(run):
         assert reference_scores(dataset) == dmg.REFERENCE_RETURNS["hopper"]
         assert dataset.recover_environment().spec.id == "Hopper-v5"
     first = [transitions(dataset_id) for dataset_id in MEDIUM]
-    np.testing.assert_array_equal(first[0][0], checkpoint()["online_rows"][0, :, :11])
+    np.testing.assert_array_equal(first[0][0], online_rows()[0, :, :11])
     for name in ("hopper-medium", "hopper-medium-replay"):
         code, out, _ = run(collect_local, name, "--steps", 250)
         assert code == 0 and out.count("is there already") == 2 and all(name in out for name in MEDIUM)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rd_td3 as rd
 import torch
 from conftest import (
     TINY,
@@ -25,7 +26,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import dmg_offline as dmg
-import rd_td3 as rd
 
 OBS, ACT, BATCH = 5, 3, 16
 TD3_N = dict(critics=10, kappa=2.5, bc_weight=0.0, hidden=(16, 16, 16))
@@ -492,7 +492,7 @@ def scalars(member):
 def test_what_members_write(pendulum):
     run("rd_td3", *FAST, *"--seed 1 2 --rd-coef 0 0.01 --rd-start 20 --rd-switch 9".split())
     saved = result()
-    members = [(f"seed{seed}_rd{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
+    members = [(f"seed{seed}_rd_coef{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
     assert [(member["name"], member["seed"], member["rd_coef"]) for member in saved["members"]] == members
     assert saved["script"] == "rd_td3" and saved["step"] == 40 and saved["args"]["rd_coef"] == [0.0, 0.01]
     tags = "qf_loss actor_loss q_values rd1 rd2 cosine phi_norm distance_ratio in_stage_2"
@@ -544,7 +544,6 @@ REFUSED = {
     "--kappa -1": "--kappa -1.0: must be finite and not negative",
     "--rd-coef nan": "--rd-coef",
     "--rd-coef 0.1 0.1": "--rd-coef: must be one or more numbers, all different",
-    "--ood other": "--ood other: must be policy or uniform",
     "--hidden": "--hidden",
     "--critics 0": "1 or more",
     "--gamma 1.1": "--gamma",

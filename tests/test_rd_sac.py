@@ -1,6 +1,6 @@
 """RD on CQL and SAC-N: the policy's density, CQL's penalty, updates against their formulas, runs.
 
-What rd_sac.py has from rd_td3.py to the letter (test_in_step.py) is tested there: the penalty, the stages.
+What rd_sac.py has from rd_td3.py to the letter (tests/copies.py) is tested there: the penalty, the stages.
 """
 
 import math
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 import pytest
+import rd_sac as rd
 import torch
 from conftest import (
     TINY,
@@ -32,7 +33,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import dmg_offline as dmg
-import rd_sac as rd
 
 OBS, ACT, BATCH, K = 5, 3, 16, 4
 SAC_N = dict(cql_alpha=0.0, critics=10, kappa=2.5, backup_entropy=True, policy_learning_rate=3e-4)
@@ -572,7 +572,7 @@ def losses_of(member):
 def test_what_members_write(pendulum):
     run("rd_sac", *FAST, *"--seed 1 2 --rd-coef 0 0.01 --rd-start 20 --rd-switch 9".split())
     saved = result()
-    members = [(f"seed{seed}_rd{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
+    members = [(f"seed{seed}_rd_coef{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
     assert [(member["name"], member["seed"], member["rd_coef"]) for member in saved["members"]] == members
     assert saved["script"] == "rd_sac" and saved["step"] == 40
     for member in saved["members"]:
@@ -632,9 +632,8 @@ REFUSED = {
     "--cql-alpha -1": "--cql-alpha -1.0: must be finite and not negative",
     "--cql-actions 0": "1 or more",
     "--policy-learning-rate nan": "--policy-learning-rate",
-    "--policy-frequency 0": "--policy-frequency must be 1 or more",
+    "--policy-frequency 0": "--policy-frequency",
     "--rd-coef 0.1 0.1": "--rd-coef: must be one or more numbers, all different",
-    "--ood other": "--ood other: must be policy or uniform",
     "--hidden": "--hidden",
     "--log-interval 100000": "lower --log-interval",
 }

@@ -124,9 +124,7 @@ class Args:
     rd_coef: tuple[float, ...] = (1e-3,)  # strength of RD's penalty on the critics; 0: the base algorithm
     rd_start: int = 50_000  # updates before which stage 2 cannot begin
     rd_switch: float = 1.5  # distance from the data, in units of a clone's, at which it begins; 0: never
-    ood: Literal["policy", "uniform"] = (
-        "policy"  # actions of stage 2: of the learned OOD policy, or uniform, which is a control
-    )
+    ood: Literal["policy", "uniform"] = "policy"  # actions of stage 2: learned, or uniform as a control
     kappa_ood: float = 0.0  # the OOD policy maximises mean + kappa_ood std over the critics; 0: their maximum
 
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -303,37 +302,50 @@ def test_rows_are_spread_over_gpus(start, monkeypatch, visible, names):
 # ---- what stops it ----
 
 
-ENDS = {"SIGINT": 130, "SIGTERM": 130, "SIGHUP": 130, "SIGKILL": -9, "closed terminal": 130}
+WAITING = ["--wait --seed 1", "--wait --seed 2", "--seed 3"]
 
 
-@pytest.mark.parametrize("how", ENDS)
-def test_rows_end_with_the_launcher_and_the_same_command_goes_on(start, how):
-    rows = ["--wait --seed 1", "--wait --seed 2", "--seed 3"]
-    terminal, own_end = pty.openpty()
-
-    def open_terminal():
-        os.setsid()
-        os.close(terminal)
-        os.open(os.ttyname(own_end), os.O_RDWR)  # now it is this session's
-        os.close(own_end)
-
-    process = start(rows, "--jobs", 2, how=fork, before=open_terminal)
-    os.close(own_end)
-    wait_until(lambda: len(processes()) == 2)
-    if how == "closed terminal":
-        os.close(terminal)
-    else:
-        os.kill(process.pid, signal.Signals[how])
-        with suppress(ProcessLookupError):  # a second one, as a shell that ends sends it, does nothing
-            os.kill(process.pid, signal.Signals[how])
-    if how == "SIGKILL":
-        ended(process, -9)
-        wait_until(lambda: not any(map(is_alive, processes())))
-    else:
-        assert stopped(process).err.count("\n") == 1
-    assert not any(map(is_alive, processes())) and not (folder_of(rows[2]) / "output.txt").exists()
-    done = start(rows)
+def go_on(start):
+    """After an interruption: nothing runs, the third row was not begun, and the same command does all."""
+    assert not any(map(is_alive, processes())) and not (folder_of(WAITING[2]) / "output.txt").exists()
+    done = start(WAITING)
     assert done.out.count("go on : ") == 2 and done.out.count("finished: ") == 3 and not done.err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_what_is_running_and_the_same_command_goes_on(start, name):
+    process = start(WAITING, "--jobs", 2, how=fork)
+    wait_until(lambda: len(processes()) == 2)
+    for _ in range(2):  # a shell that ends may send a second one
+        os.kill(process.pid, signal.Signals[name])
+    assert stopped(process).err.count("\n") == 1
+    go_on(start)
+
+
+def test_rows_end_with_a_launcher_that_is_killed(start):
+    process = start(WAITING, "--jobs", 2, how=fork)
+    wait_until(lambda: len(processes()) == 2)
+    process.kill()
+    ended(process, -9)
+    wait_until(lambda: not any(map(is_alive, processes())))
+    go_on(start)
+
+
+def test_rows_end_with_the_terminal(start):
+    terminal, launchers = pty.openpty()
+
+    def enter():
+        os.close(terminal)
+        os.setsid()
+        os.open(os.ttyname(launchers), os.O_RDWR)  # the first one that a session opens is its own
+        os.close(launchers)
+
+    process = start(WAITING, "--jobs", 2, how=fork, before=enter)
+    wait_until(lambda: len(processes()) == 2)
+    os.close(launchers)
+    os.close(terminal)
+    stopped(process)
+    go_on(start)
 
 
 def test_nohup_outlives_the_terminal(start):

@@ -5,10 +5,10 @@
     python benchmark/launch.py benchmark/table3.sh --cluster slurm --options gpus_per_node=1
 
 A row is a line `python SCRIPT.py ...`. Each has a folder named after its command, with its run and
-output.txt. Rows that have finished are skipped, interrupted ones go on from their last checkpoint, and those
-that fail are named at the end. This program waits for all. They end with it, however it ends (only jobs of
-Slurm outlive a kill -9), and the same command goes on. Several may share the rows of a runner: a row that
-another is running is left alone.
+output.txt. Rows that have finished, there or in benchmark/results/table3.jsonl, are skipped, interrupted ones
+go on from their last checkpoint, and those that fail are named at the end. This program waits for all. They
+end with it, however it ends (only jobs of Slurm outlive a kill -9), and the same command goes on. Several may
+share the rows of a runner: a row that another is running is left alone.
 """
 
 import contextlib

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import queue
 import re
 import shlex
 import shutil
@@ -285,8 +286,14 @@ def test_rows_that_are_kept_in_a_file_have_finished(start):
     assert "rows.jsonl is damaged" in start(rows, how=refused)
 
 
-def test_more_jobs_than_rows_cost_nothing(start):
-    assert start(["--seed 1"], "--jobs", 10**12).out.endswith("finished: fake.py --seed 1\n")
+def test_more_jobs_than_rows_cost_nothing(start, monkeypatch):
+    class Queue(queue.SimpleQueue):
+        def put(self, item):
+            assert self.qsize() < 2
+            super().put(item)
+
+    monkeypatch.setattr(queue, "SimpleQueue", Queue)
+    assert start(["--seed 1"], "--jobs", 10**9).out.endswith("finished: fake.py --seed 1\n")
 
 
 @pytest.mark.parametrize("visible, names", [(None, "01"), ("3,5", "35")])

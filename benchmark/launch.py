@@ -5,10 +5,16 @@
     python benchmark/launch.py benchmark/table3.sh --cluster slurm --options gpus_per_node=1
 
 A row is a line `python SCRIPT.py ...`. Each has a folder named after its command, with its run and
-output.txt. Rows that have finished are skipped, interrupted ones go on from their last checkpoint, and those
-that fail are named at the end. This program waits for all; ctrl-C stops them, and the same command goes on.
+output.txt. Rows that have finished, there or in benchmark/results/table3.jsonl, are skipped, interrupted ones
+go on from their last checkpoint, and those that fail are named at the end. This program waits for all. They
+end with it, however it ends (only jobs of Slurm outlive a kill -9), and the same command goes on. Several may
+share the rows of a runner: a row that another is running is left alone.
 """
 
+import contextlib
+import fcntl
+import hashlib
+import json
 import os
 import queue
 import re
@@ -16,7 +22,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
@@ -30,6 +36,12 @@ import tyro
 from store import fail
 
 ROOT = Path(__file__).resolve().parent.parent
+# A shell that becomes the row's command, "$@". Beside it waits another, which ends the row unless it is told
+# that the row has ended: this program's end of the pipe closes with this program, whatever ends that
+SHELL = 'exec 3<&0 </dev/null; (read line <&3 || kill $$) >/dev/null 2>&1 & exec "$@" 3<&-'
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end this program
+STOPPED = (130, *(-number for number in SIGNALS))  # exit codes of a row that was ended from outside
+signals = []  # that have come
 
 
 @dataclass
@@ -46,6 +58,8 @@ class Args:
     """settings of Slurm jobs, as submitit names them: slurm_partition=gpu gpus_per_node=1 timeout_min=600"""
     runs_dir: Path = Path("runs")
     """rows go to {runs_dir}/{runner}/"""
+    again: bool = False
+    """train also what is kept in benchmark/results/{runner}.jsonl"""
     dry_run: bool = False
     """say what would be done, and do nothing"""
 
@@ -55,11 +69,32 @@ def read_rows(runner):
     text = runner.read_text().replace("\\\n", " ")
     commands = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("python ")]
     rows = [list(takewhile(re.compile(r"(?!\d?[<>]|[&|;])").match, words[1:])) for words in commands]
-    rows = [row for row in rows if row and re.fullmatch(r"\w+\.py", row[0])]  # not benchmark/report.py, -m
+    rows = [row for row in rows if row and re.fullmatch(r"(?!benchmark/)[\w/]+\.py", row[0])]  # not -m
     unknown = [row[0] for row in rows if not (ROOT / row[0]).is_file()]
     if unknown:
         fail(f"{runner} has rows of {', '.join(unknown)}, which this repository does not have")
     return rows
+
+
+def folder_name(row):
+    """A row's command without the script's folder, which may change; shortened to what a file name may be."""
+    name = re.sub(r"[^\w.=-]+", "_", " ".join([Path(row[0]).name, *row[1:]]))
+    if len(name.encode()) <= 255:
+        return name
+    return name.encode()[:200].decode(errors="ignore") + "_" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def kept_names(path):
+    """Folder names of the rows whose runs are kept in a file, a result.json a line, as report.py writes it.
+
+    A run that was started here has its row's folder as --runs-dir. Arguments alone would not tell the row,
+    because presets have filled them in.
+    """
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+        return {Path(json.loads(line)["args"]["runs_dir"]).name for line in lines}
+    except Exception as error:  # of many classes, because the file may hold anything
+        fail(f"{path} is damaged ({error!r:.200})")
 
 
 def next_command(row, folder):
@@ -74,30 +109,65 @@ def next_command(row, folder):
     return [script, *options, "--runs-dir", str(folder)]
 
 
-def plan(rows, parent):
-    """Say what is to be done for each row; returns (row, command, file for its output) of the unfinished."""
+def plan(rows, parent, kept):
+    """Say what is to be done for each row; returns (row, folder) of the unfinished."""
     todo = []
     for row in dict.fromkeys(map(tuple, rows)):
-        folder = parent / re.sub(r"[^\w.=-]+", "_", " ".join(row))
+        folder = parent / folder_name(row)
         try:
             command = next_command(row, folder)
         except Exception as error:  # of many classes, because the file may hold anything
             fail(f"{folder}: the result.json of its run is damaged ({error!r:.200}); remove that folder")
-        what = "finished" if command is None else "go on " if command[1] == "--resume" else "start "
-        print(f"{what}: {shlex.join(row)}")
-        if command is not None:
-            todo.append((row, command, folder / "output.txt"))
+        if command is None or folder.name in kept:
+            print(f"{'kept' if command else 'finished'}: {shlex.join(row)}")
+            continue
+        print(f"{'go on ' if command[1] == '--resume' else 'start '}: {shlex.join(row)}")
+        todo.append((row, folder))
     return todo
 
 
-def run_row(command, output, threads, gpu=None, started=lambda process: None):
-    """Run the command here, on that GPU, with all that it prints in a file; returns its exit code."""
+def lock(output):
+    """Lock a row's output until it is closed, here and in the row; returns whether it was free."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def run_row(command, output, threads, gpu=None):
+    """Run the command here, on that GPU, with all that it prints in an open file; returns its exit code."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-    command = [sys.executable, str(ROOT / command[0]), *command[1:]]
-    with open(output, "a") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env)
-    started(process)
-    return process.wait()
+    command = ["sh", "-c", SHELL, "sh", sys.executable, str(ROOT / command[0]), *command[1:]]
+    pipes = {"stdin": subprocess.PIPE, "stdout": output, "stderr": subprocess.STDOUT, "bufsize": 0}
+    with subprocess.Popen(command, env=env, **pipes) as process:
+        while process.poll() is None and not signals:
+            time.sleep(0.1)
+        process.terminate()  # does nothing to a row that has ended
+        process.wait()
+        with contextlib.suppress(BrokenPipeError):  # the second shell may have been ended too
+            process.stdin.write(b"ended\n")
+    return process.returncode
+
+
+def run_job(command, path, threads):
+    """The same in a job of Slurm, with the name of that file."""
+    with open(path, "ab") as output:
+        return run_row(command, output, threads)
+
+
+def reason(output, start):
+    """What a failed row printed that says why, in its output from byte `start` on."""
+    try:
+        os.write(output.fileno(), b"\n")
+    except OSError as error:  # a full disk, for one, of which the row could say nothing either
+        return f"its output cannot be written: {error.strerror}"
+    text = Path(output.name).read_bytes()[start:].decode(errors="replace").replace("\r", "\n").strip()
+    if text.endswith("╯"):  # tyro's box about a flag: the reason, a rule, help
+        lines = takewhile(lambda line: "──" not in line, text.rpartition("╭")[2].splitlines()[1:])
+        return " ".join(line.strip("│ ") for line in lines)
+    lines = [line for line in text.splitlines() if re.search(r"\w", line)]
+    errors = [line for line in lines if re.match(r"error: |[\w.]+(Error|Exception)\b", line)]
+    return (errors or lines or ["nothing"])[-1]  # a progress bar may follow the error
 
 
 def visible_gpus():
@@ -118,9 +188,9 @@ def slurm_executor(args, folder):
 
 def main():
     args = tyro.cli(Args, description=__doc__)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the rows too, like ctrl-C
-    if not args.runner.is_file():
-        fail(f"there is no runner {args.runner}")
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's stays
+            signal.signal(number, lambda number, _: signals.append(number))
     if args.jobs < 0 or args.threads < 1:
         fail(f"--jobs {args.jobs} --threads {args.threads}: jobs of 0 or more and threads of 1 or more")
     try:
@@ -130,7 +200,8 @@ def main():
     parent = args.runs_dir / args.runner.stem
     if not rows:
         fail(f"{args.runner} has no rows: lines that begin with python and a script of this repository")
-    todo = plan(rows, parent)
+    results = ROOT / "benchmark/results" / f"{args.runner.stem}.jsonl"
+    todo = plan(rows, parent, set() if args.again else kept_names(results))
     if args.dry_run or not todo:
         return
     is_local = args.cluster == "local"
@@ -139,54 +210,55 @@ def main():
     except Exception as error:
         fail(f"cannot submit to Slurm with --options {' '.join(args.options)} ({error})")
     try:
-        for *_, output in todo:
-            output.parent.mkdir(parents=True, exist_ok=True)
+        for _, folder in todo:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"cannot make the folders of the rows ({error})")
-    cores, gpus = len(os.sched_getaffinity(0)) // args.threads, visible_gpus()
-    places = args.jobs or (len(gpus) or max(cores, 1) if is_local else len(todo))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS
+    gpus = visible_gpus()
+    places = args.jobs or (len(gpus) or max(cores // args.threads, 1) if is_local else len(todo))
+    places = min(places, len(todo))
     free = queue.SimpleQueue()  # GPUs, each once for every row that may run on it
     for place in range(places):
         free.put(gpus[place % len(gpus)] if gpus else None)
-    processes, failed, is_stopping = [], [], threading.Event()  # failed: messages
 
-    def started(process):
-        processes.append(process)
-        if is_stopping.is_set():
-            process.terminate()
+    def run(command, output, gpu):
+        if is_local:
+            return run_row(command, output, args.threads, gpu)
+        job = executor.submit(run_job, command, output.name, args.threads)
+        while not job.done() and not signals:
+            time.sleep(1)
+        if not signals:
+            return job.result()
+        job.cancel(check=False)
+        return -signal.SIGTERM
 
     def launch(task):
-        row, command, output = task
-        if is_local:
-            gpu = free.get()
-            code = run_row(command, output, args.threads, gpu, started)
-            free.put(gpu)
-        else:
-            try:
-                job = executor.submit(run_row, command, output, args.threads)
-                while not job.done() and not is_stopping.wait(1):
-                    pass
-                code = -15 if is_stopping.is_set() else job.result()
-                if is_stopping.is_set():
-                    job.cancel(check=False)
-            except Exception as error:  # the job was refused, lost, cancelled or ran out of time
-                code = (str(error).strip() or repr(error)).splitlines()[0]
-        outcome = {0: "finished", -15: "stopped", 130: "stopped"}.get(code, "FAILED")
-        print(f"{outcome}: {shlex.join(row)}", flush=True)
-        if code != 0:
-            said = output.read_text().strip().replace("\r", "\n").splitlines() if output.exists() else []
-            failed.append(f"{shlex.join(row)} (code {code}, {output}: {said[-1] if said else 'nothing'})")
+        """Do a row, unless this program is ending; returns a message if it fails."""
+        if signals:
+            return None
+        row, folder = task
+        name, path, gpu = shlex.join(row), folder / "output.txt", free.get()
+        outcome, why = "finished", None
+        try:
+            with open(path, "ab") as output:
+                if not lock(output):
+                    outcome = "left alone, another launcher runs it"
+                elif command := next_command(row, folder):  # None: another launcher has finished it
+                    start = output.seek(0, os.SEEK_END)
+                    if code := run(command, output, gpu):
+                        outcome = "stopped" if code in STOPPED else "FAILED"
+                        why = f"code {code}, {reason(output, start)}"
+        except Exception as error:  # of many classes: a file, or a job that was refused, lost or cancelled
+            outcome, why = "FAILED", (str(error).strip() or repr(error)).splitlines()[0]
+        free.put(gpu)
+        print(f"{outcome}: {name}", flush=True)
+        return why and f"{name} ({why}; {path})"
 
     with ThreadPoolExecutor(places) as pool:
-        try:
-            for future in [pool.submit(launch, task) for task in todo]:
-                future.result()
-        except KeyboardInterrupt:
-            is_stopping.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
-            fail("interrupted: the same command goes on with what was running", code=130)
+        failed = list(filter(None, pool.map(launch, todo)))
+    if signals:
+        fail("interrupted: the same command goes on with what was running", code=130)
     for message in failed:
         print(f"error: failed: {message}", file=sys.stderr)
     sys.exit(1 if failed else 0)

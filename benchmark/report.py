@@ -42,7 +42,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
-VALUES = ("normalized_score", "episodic_return", "q_mean")  # that every evaluation has
+VALUES = ("normalized_score", "episodic_return", "q_mean")  # NaN where an evaluation has none
 # Arguments that do not matter for what is learned
 IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_interval")
 # What else a member has sets it apart, such as lam or rd_coef
@@ -89,7 +89,9 @@ def members_of(run, run_name):
     is_d4rls_recipe = re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id)
     for result in run["members"]:
         evaluations = {
-            float(e["step"]): {name: float(e[name]) for name in {*VALUES, *e} - {"step", "returns"}}
+            float(e["step"]): {
+                name: float(e.get(name, math.nan)) for name in {*VALUES, *e} - {"step", "returns"}
+            }
             for e in result["evaluations"]
         }
         member = SimpleNamespace(step=step, total=total, has_ended=has_ended, evaluations=evaluations)

@@ -42,6 +42,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
+NOT_VALUES = {"step", "returns"}
 VALUES = ("normalized_score", "episodic_return", "q_mean")  # NaN where an evaluation has none
 # Arguments that do not matter for what is learned
 IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_interval")

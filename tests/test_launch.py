@@ -202,7 +202,7 @@ def test_a_row_of_the_repository_is_run(pendulum):
         )
     (folder,) = Path("results/tiny").iterdir()
     text = (folder / "output.txt").read_text()
-    assert text.count("return -") == 1 and str(folder) in text
+    assert text.count("seed1: return -") == 1 and str(folder) in text
     (folder / "output.txt").unlink()
     assert result(folder)["step"] == 40 and result(folder)["script"] == "dmg_offline"
 

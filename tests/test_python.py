@@ -1,0 +1,140 @@
+"""What people do with a script: edit its networks, call main(), resume elsewhere, log elsewhere."""
+
+import importlib.util
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import PENDULUM, ROOT, TINY, assert_equal, checkpoint, pendulum_episodes, result, run, run_dir
+from conftest import store as store_dataset
+
+import dmg_finetune as ft
+import dmg_offline as dmg
+
+RELU = "layers += [Linear(generators, inputs, width), nn.ReLU(inplace=True)]"
+SHARED_NORM = "layers += [Linear(generators, inputs, width), nn.LayerNorm(width), nn.GELU()]"
+OWN_NORM = "layers += [Linear(generators, inputs, width), Norm(len(generators), width), nn.GELU()]"
+NORM_CLASS = """class Norm(nn.Module):
+    def __init__(self, networks, width):
+        super().__init__()
+        self.scale = nn.Parameter(1 + torch.arange(networks).view(-1, 1, 1) + torch.rand(1, 1, width))
+
+    def forward(self, x):
+        return nn.functional.layer_norm(x, x.shape[-1:]) * self.scale
+
+
+def mlp("""
+
+
+def edited(tmp_path, *changes):
+    """A copy of dmg_offline.py with these passages changed, as a module."""
+    text = (ROOT / "dmg_offline.py").read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = tmp_path / "my_dmg.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location("my_dmg", path)
+    module = sys.modules["my_dmg"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("changes", [[], [(RELU, SHARED_NORM)], [(RELU, OWN_NORM), ("def mlp(", NORM_CLASS)]])
+def test_the_actor_that_was_trained_is_played(changes, tmp_path):
+    module = edited(tmp_path, *changes)
+    agent = module.Agent([(1, 0.25, 0.1), (2, 0.25, 0.1)], np.zeros(3), np.ones(3), 2, module.Args())
+    observations = torch.randn(5, 3)
+    trained = agent.actor(observations.expand(2, 5, 3))
+    for m in range(2):
+        played = module.actor_of(agent, m)(observations[None])[0]
+        torch.testing.assert_close(played, trained[m])
+    assert not torch.allclose(trained[0], trained[1], atol=1e-3)
+
+
+def test_the_score_is_0_and_100_at_the_reference_returns():
+    assert [dmg.score(x, -50.0, 150.0) for x in (-50.0, 150.0, 50.0)] == [0, 100, 50]
+
+
+def test_the_score_that_is_written(tmp_path):
+    store_dataset(PENDULUM, pendulum_episodes(), ref_min_score=-1500.0, ref_max_score=-100.0)
+    run("dmg_offline", *TINY)
+    for evaluation in result()["members"][0]["evaluations"]:
+        expected = 100 * (np.mean(evaluation["returns"]) + 1500) / 1400
+        assert evaluation["normalized_score"] == pytest.approx(expected)
+
+
+def test_main_from_python_is_the_command_line(pendulum, capsys):
+    run("dmg_offline", *TINY, "--seed", 1, 2, "--runs-dir", "by_command")
+    changes = dict(env_id=PENDULUM, device="cpu", offline_steps=40, eval_interval=10, log_interval=5)
+    changes |= dict(eval_episodes=2, batch_size=16, seed=(1, 2), runs_dir="by_python")
+    results = dmg.main(dmg.Args(**changes))
+    assert_equal(checkpoint("by_command")["agent"], checkpoint("by_python")["agent"])
+    assert results["run_dir"] == str(run_dir("by_python")) and results["step"] == 40
+    assert_equal(results["members"], result("by_python")["members"])
+    assert result("by_command")["command"][0] == "--env-id" and result("by_python")["command"] == []
+    assert "40 of 40 updates" in capsys.readouterr().out
+
+
+def test_help_shows_the_values_of_a_task_without_its_data():
+    text = " ".join(run("dmg_offline", "--help", "--env-id", "antmaze-large-play").out.split())
+    assert "(default: 0.9)" in text and "(default: 100)" in text and "(default: 50000)" in text
+    assert "(default: 0.7)" in " ".join(run("dmg_offline", "--help", "--env-id", "hopper-medium").out.split())
+
+
+@pytest.mark.parametrize("module", [dmg, ft])
+def test_what_was_saved_on_a_gpu_goes_on_on_a_cpu(module):
+    """The optimizers' settings are the new device's, and generators that cannot be taken over are new."""
+    args = module.Args(device="cpu", hidden=(8,))
+    agent = module.Agent([(1, 0.25, 0.1)], np.zeros(3), np.ones(3), 1, args)
+    optimizers = module.make_optimizers(agent, args)
+    saved = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
+    for state in saved.values():
+        state["param_groups"][0]["capturable"] = True
+    run_of = {"args": vars(args) | {"device": "cuda:0"}, "step": 7}
+    foreign = torch.zeros(16, dtype=torch.uint8)  # a GPU's generator has a state of 16 bytes
+    saved = {"run": run_of, "agent": agent.state_dict(), "optimizers": saved, "generators": [foreign]}
+    generators = [torch.Generator().manual_seed(1)]
+    module.restore(saved, agent, optimizers, generators, args)
+    for optimizer in optimizers.values():
+        assert optimizer.param_groups[0]["capturable"] is False
+        assert optimizer.param_groups[0]["lr"].device.type == "cpu"
+    assert generators[0].initial_seed() == 8 and run_of["args"]["device"] == "cpu"
+
+
+def test_without_git_there_is_training(pendulum, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    run("dmg_offline", *TINY)
+    assert result()["git_commit"] == "" and result()["step"] == 40
+
+
+def test_the_run_keeps_its_script_and_the_versions(pendulum):
+    run("dmg_offline", *TINY)
+    assert (run_dir() / "dmg_offline.py").read_text() == (ROOT / "dmg_offline.py").read_text()
+    assert {"torch", "numpy", "gymnasium", "minari", "mujoco", "gymnasium-robotics"} <= result()[
+        "versions"
+    ].keys()
+
+
+def test_new_flags_may_be_negative_or_none(tmp_path):
+    new = "    reward_shift: float = -1.0  # new\n    clip: float | None = None  # new\n    lam: tuple"
+    module = edited(tmp_path, ("    lam: tuple", new))
+    module.check(module.Args(device="cpu"))
+    module.check(module.Args(device="cpu", reward_shift=-2.0, clip=3.0))
+    for bad in (dict(reward_shift=math.nan), dict(clip=-1.0), dict(nu=(-1.0,))):
+        with pytest.raises(SystemExit):
+            module.check(module.Args(device="cpu", **bad))
+
+
+def test_track(pendulum, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run("dmg_offline", *TINY, "--track")
+    assert list((run_dir() / "wandb").glob("offline-run-*"))
+
+
+def test_track_without_wandb(pendulum, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "pip install wandb" in run("dmg_offline", *TINY, "--track", code=2).err

@@ -105,6 +105,9 @@ def export(run_dir, dataset_id, policy_steps=0, seed=0):
     state = dmg.load_checkpoint(run_dir, "dmg_finetune")
     run, train_args = state["run"], state["run"]["args"]
     dmg.require(train_args["offline_steps"] == 0, f"{run_dir} has learned from data: give one from scratch")
+    module, colon, _ = run["env_id"].partition(":")
+    is_known = not colon or module == "benchmark.d4rl_antmaze"
+    dmg.require(is_known, f"{run_dir}: its environment {run['env_id']} would import {module}")
     with dmg.explained(f"cannot make {run['env_id']}"), quiet_stderr():
         env = gym.make(run["env_id"])
     is_vector = isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1

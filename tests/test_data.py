@@ -1,6 +1,7 @@
-"""What becomes of a data set: transitions, one-goal mazes, environments, and every kind of bad data."""
+"""What becomes of a data set: transitions, one-goal mazes, environments, trust, and all kinds of bad data."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,17 +20,26 @@ from conftest import (
     make_episode,
     pendulum_episodes,
     refused,
+    result,
     run,
+    run_dir,
     store,
 )
+from copies import SCRIPTS
+from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 import dmg_offline as dmg
 import dmg_sql
 import dmg_xql
 
-BOX3 = gym.spaces.Box(-np.inf, np.inf, (3,), np.float64)
-BOX1 = gym.spaces.Box(-1, 1, (1,), np.float32)
 ARGS = dmg.Args()
+
+
+def box(*shape, bound=1.0, dtype=np.float32):
+    return gym.spaces.Box(-bound, bound, shape, dtype)
+
+
+BOX3, BOX1, TORQUE = box(3, bound=np.inf, dtype=np.float64), box(1), box(1, bound=2.0)
 
 
 class GoalEnv(gym.Env):
@@ -49,12 +59,11 @@ class GoalEnv(gym.Env):
 gym.register("Goal-v0", f"{__name__}:GoalEnv", disable_env_checker=True)
 
 
-def environment(dataset):
-    """What load_transitions asks an environment for, of spaces alone."""
-    shape = (gym.spaces.flatdim(dataset.observation_space),)
-    spaces = dict(observation_space=SimpleNamespace(shape=shape), action_space=dataset.action_space)
-    unwrapped = SimpleNamespace(action_space=dataset.action_space)
-    return SimpleNamespace(**spaces, unwrapped=unwrapped, has_wrapper_attr=lambda name: False)
+def plain_env(observation_space, action_space):
+    """An environment that has no more than its spaces."""
+    env = gym.Env()
+    env.observation_space, env.action_space = observation_space, action_space
+    return env
 
 
 def test_transitions_stay_within_episodes():
@@ -62,11 +71,11 @@ def test_transitions_stay_within_episodes():
     first, second = np.arange(4)[:, None] * np.ones(3), 100 + np.arange(3)[:, None] * np.ones(3)
     episodes = [make_episode(0, first, np.zeros((3, 1)), [1, 2, 3], terminated=True)]
     episodes += [make_episode(1, second, np.zeros((2, 1)), [1, 2], truncated=True)]
-    dataset = store("test/two-v0", episodes, observation_space=BOX3, action_space=BOX1)
-    columns, returns = dmg.load_transitions(dataset, environment(dataset), replace(ARGS, step_cost=0.5))
-    observations, _, rewards, next_observations, terminations = columns
-    assert [column.shape for column in columns] == [(5, 3), (5, 1), (5,), (5, 3), (5,)]
-    assert {column.dtype for column in columns} == {np.dtype(np.float32)}
+    dataset = store("test/two-v0", episodes, observation_space=BOX3, action_space=TORQUE)
+    data, returns = dmg.load_transitions(dataset, dmg.make_env(dataset), replace(ARGS, step_cost=0.5))
+    observations, _, rewards, next_observations, terminations = data
+    assert [part.shape for part in data] == [(5, 3), (5, 1), (5,), (5, 3), (5,)]
+    assert {part.dtype for part in data} == {np.dtype(np.float32)}
     assert observations[:, 0].tolist() == [0, 1, 2, 100, 101]
     assert next_observations[:, 0].tolist() == [1, 2, 3, 101, 102]  # nothing leads from 3 to 100
     assert rewards.tolist() == [0.5, 1.5, 2.5, 0.5, 1.5]
@@ -78,7 +87,7 @@ def test_actions_are_scaled_to_one():
     space = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([4, 10], np.float32))
     episode = make_episode(0, np.zeros((4, 3)), [[-2, 0], [1, 5], [4, 7.5]], [1.0, 2.0, 3.0])
     dataset = store("test/scaled-v0", [episode], observation_space=BOX3, action_space=space)
-    (_, actions, *_), _ = dmg.load_transitions(dataset, environment(dataset), ARGS)
+    (_, actions, *_), _ = dmg.load_transitions(dataset, plain_env(BOX3, space), ARGS)
     assert actions.tolist() == [[-1, -1], [0, 0], [1, 0.5]]
 
 
@@ -96,9 +105,9 @@ def test_only_a_maze_loses_its_goal():
     observations = {key: rng.normal(size=(6, 3)) for key in GoalEnv.observation_space}
     episodes = [make_episode(0, observations, rng.uniform(-1, 1, (5, 1)), rng.normal(size=5), truncated=True)]
     dataset = store("test/goal-v0", episodes, env="Goal-v0")
-    (loaded, *_), _ = dmg.load_transitions(dataset, environment(dataset), ARGS)
+    (found, *_), _ = dmg.load_transitions(dataset, dmg.make_env(dataset), ARGS)
     expected = [observations[key][:-1] for key in ("achieved_goal", "desired_goal", "observation")]
-    np.testing.assert_allclose(loaded, np.concatenate(expected, 1), rtol=1e-6)
+    np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-6)
     run("dmg_offline", *TINY, "--env-id", "test/goal-v0")  # plays there, too
 
 
@@ -107,9 +116,9 @@ def test_mazes_are_relabelled_for_one_goal(antmaze):
     near = LARGE_GOAL + [[0.29, 0.4], [0.31, 0.4], [-0.49, 0], [0.36, -0.36]]
     env = dmg.make_env(antmaze)
     assert env.get_wrapper_attr("is_at_goal")(near).tolist() == [True, False, True, False]
-    columns, returns = dmg.load_transitions(antmaze, env, replace(ARGS, step_cost=1.0))
-    observations, actions, rewards, next_observations, terminations = columns
-    assert observations.shape == (90, 29) and actions.shape == (90, 8)
+    data, returns = dmg.load_transitions(antmaze, env, replace(ARGS, step_cost=1.0))
+    observations, _, rewards, next_observations, terminations = data
+    assert [part.shape for part in data] == [(90, 29), (90, 8), (90,), (90, 29), (90,)]
     hits = np.flatnonzero(terminations)
     assert hits.tolist() == [10, 40, 70]  # row 11 of every episode is the next observation of transition 10
     np.testing.assert_array_equal(rewards, terminations - 1)
@@ -168,18 +177,38 @@ def test_play_normalises_rescales_and_gives_the_return(pendulum):
             action = 2 * agent.actor(x.expand(2, 1, 3))[1, 0].numpy()
         observation, reward, _, truncated, _ = env.step(action)
         total += reward
-    policy = dmg.actor_of(agent, 1), agent.mean, agent.std
-    assert dmg.play(dmg.make_env(pendulum), *policy, 32) == pytest.approx(total, rel=1e-4)
+    played = dmg.play(dmg.make_env(pendulum), dmg.actor_of(agent, 1), agent.mean, agent.std, 32)
+    assert played == pytest.approx(total, rel=1e-4)
 
 
-def test_a_diverged_member_is_not_played(monkeypatch):
-    agent = dmg.Agent([(1, 0.25, 0.1), (2, 0.25, 0.1)], np.zeros(3), np.ones(3), 1, ARGS)
-    results = [{"seed": 1, "diverged_at": 5}, {"seed": 2, "diverged_at": None}]
-    args = replace(ARGS, eval_episodes=4)
-    played = iter(range(9))
-    monkeypatch.setattr(dmg, "play", lambda *policy_and_seed: next(played))
-    returns = dmg.evaluate(agent, None, None, results, 10, args)
-    np.testing.assert_array_equal(returns, [[np.nan] * 4, [0, 1, 2, 3]])
+class SeedEnv(gym.Env):
+    """One step, whose reward is the seed of the episode."""
+
+    observation_space, action_space = BOX3, BOX1
+
+    def reset(self, seed=None, options=None):
+        self.seed = seed
+        return np.zeros(3), {}
+
+    def step(self, action):
+        assert np.isfinite(action).all()
+        return np.zeros(3), float(self.seed), True, False, {}
+
+
+def test_every_member_and_step_has_its_episodes_and_a_diverged_member_is_not_played():
+    members = [(1, 0.25, 0.1), (2, 0.25, 0.1), (3, 0.25, 0.1)]
+    agent = dmg.Agent(members, np.zeros(3), np.ones(3), 1, ARGS)
+    for parameter in agent.actor.parameters():
+        parameter.data[1] = torch.nan
+    results = [{"seed": m, "diverged_at": 5 if m == 2 else None} for m in (1, 2, 3)]
+    args, env, seen = replace(ARGS, eval_episodes=4), SeedEnv(), []
+    for step in (10, 20):
+        first, diverged, third = dmg.evaluate(agent, env, None, results, step, args)
+        np.testing.assert_array_equal(diverged, [np.nan] * 4)
+        seen += first + third
+    assert len(set(seen)) == 16
+    again = dmg.evaluate(agent, env, None, results[2:], 20, args)  # whoever else is evaluated
+    assert again == [third]
 
 
 def test_the_normaliser_is_computed_in_float64():
@@ -187,7 +216,7 @@ def test_the_normaliser_is_computed_in_float64():
     rng = np.random.default_rng(0)
     observations = (1000 + rng.normal(size=(10_001, 3))).astype(np.float32)
     episode = make_episode(0, observations, np.zeros((10_000, 1)), rng.normal(size=10_000))
-    store("test/far-v0", [episode], observation_space=BOX3, action_space=box(1, bound=2.0))
+    store("test/far-v0", [episode], observation_space=BOX3, action_space=TORQUE)
     run("dmg_offline", *TINY, "--env-id", "test/far-v0", "--eval-episodes", 0)
     state, exact = checkpoint()["agent"], observations[:-1].astype(float)
     assert np.abs(observations[:-1].mean(0) - exact.mean(0)).max() > 1e-3
@@ -206,6 +235,8 @@ def test_presets_follow_the_task(antmaze, pendulum):
     assert dmg.presets(antmaze) == maze | {"expectile": 0.9}
     d4rls = SimpleNamespace(id="x", env_spec=SimpleNamespace(id="D4RLAntMaze/umaze-v2"))
     assert dmg.presets(d4rls) == maze | {"expectile": 0.9, "gamma": 0.99, "normalize_observations": False}
+    for name, dataset in (("antmaze-large-play", antmaze), ("antmaze-large-play-v2", d4rls)):
+        assert dmg.presets(dmg.named_dataset(name)) == dmg.presets(dataset)  # before it is there, for --help
     assert dmg_xql.presets(antmaze) == maze | {"gumbel_beta": 0.6}
     assert dmg_sql.presets(antmaze) == maze | {"sql_alpha": 0.1}
 
@@ -220,56 +251,132 @@ def test_the_defaults_are_the_authors_for_locomotion():
 
 def test_short_names_and_reference_returns():
     names = {"antmaze-large-play": "D4RL/antmaze/large-play-v1", "hopper-medium": "mujoco/hopper/medium-v0"}
-    names |= {"pointmaze-umaze": "local/pointmaze/umaze-v0"}
+    names |= {"pointmaze-umaze": "local/pointmaze/umaze-v0", "ant-expert": "mujoco/ant/expert-v0"}
     names |= {"walker2d-medium-replay-v2": "d4rl/walker2d/medium-replay-v2"}
+    names |= {"antmaze-umaze-v2": "d4rl/antmaze/umaze-v2", "my/own/data-v3": "my/own/data-v3"}
     for name, dataset_id in names.items():
         assert dmg.named_dataset(name).id == dataset_id
         assert minari.dataset.minari_dataset.parse_dataset_id(dataset_id)
-    d4rl = dict(hopper=(-20.272305, 3234.3), halfcheetah=(-280.178953, 12135.0), walker2d=(1.629008, 4592.3))
-    d4rl |= {"ant": (-325.6, 3879.7), "minari-antmaze": (0, 1), "d4rl-antmaze": (0, 1), "pointmaze": (0, 1)}
-    assert d4rl.items() <= dmg.REFERENCE_RETURNS.items()
+    d4rl = {"hopper-medium-v2": (-20.272305, 3234.3), "halfcheetah-medium": (-280.178953, 12135.0)}
+    d4rl |= {"walker2d-medium": (1.629008, 4592.3), "ant-medium": (-325.6, 3879.7)}
+    d4rl |= dict.fromkeys(("antmaze-umaze", "antmaze-umaze-v2", "pointmaze-umaze"), (0, 1))
+    for name, expected in d4rl.items():
+        dataset = dmg.named_dataset(name)
+        dataset.storage = SimpleNamespace(metadata={"ref_min_score": 7.0, "ref_max_score": 8.0})
+        assert dmg.reference_returns(dataset) == expected  # not those that the data set brings
 
 
-# ---- bad data: one line, before training, and no folder ----
+# ---- odd data: a note, and training ----
 
 
 def data(observations=None, actions=((0.5,),) * 3, rewards=(1, 2, 3), terminations=None, **options):
-    """The arguments of store for an episode of three steps."""
+    """The arguments of store for an episode of three steps in Pendulum."""
     observations = np.zeros((4, 3)) if observations is None else observations
     episode = make_episode(0, observations, actions, rewards)
     if terminations is not None:
         episode = replace(episode, terminations=np.array(terminations))
-    options = {"observation_space": BOX3} | options
-    return dict(episodes=[episode], action_space=BOX1) | options
+    return dict(episodes=[episode], observation_space=BOX3, action_space=TORQUE) | options
 
 
-def box(*shape, bound=1.0, dtype=np.float32):
-    return gym.spaces.Box(-bound, bound, shape, dtype)
+def assert_trained():
+    assert result()["step"] == 40
+    assert all(x.isfinite().all() for name, x in checkpoint()["agent"].items())
 
+
+@pytest.mark.parametrize("reward", [0, 1])
+def test_rewards_that_are_all_equal_are_noted(reward):
+    """As in InvertedPendulum, where each step gives 1: how long an episode lasts is all that counts."""
+    store("test/odd-v0", **data(rewards=[reward] * 3, terminations=[False, False, True]))
+    done = run("dmg_offline", *TINY, "--env-id", "test/odd-v0")
+    assert f"note: all rewards are {reward}: " in done.out
+    assert_trained()
+
+
+def test_actions_a_little_outside_are_clipped_and_counted(capsys):
+    options = data(actions=[[2.4], [-1.0], [-2.4]])  # 1.2 times the bounds
+    dataset = store("test/odd-v0", **options)
+    (_, actions, *_), _ = dmg.load_transitions(dataset, dmg.make_env(dataset), ARGS)
+    assert actions.tolist() == [[1], [-0.5], [-1]]
+    assert "note: 2 of 3 numbers in actions lay outside" in capsys.readouterr().out
+    run("dmg_offline", *TINY, "--env-id", "test/odd-v0")
+    assert_trained()
+
+
+def test_rounding_of_actions_is_not_worth_a_note(capsys):
+    dataset = store("test/odd-v0", **data(actions=[[2.00001], [0.0], [-2.0]]))
+    (_, actions, *_), _ = dmg.load_transitions(dataset, dmg.make_env(dataset), ARGS)
+    assert actions.tolist() == [[1], [0], [-1]] and "note" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.float64])
+def test_terminations_may_be_numbers(kind):
+    dataset = store("test/odd-v0", **data(terminations=np.array([0, 0, 1], kind)))
+    transitions, _ = dmg.load_transitions(dataset, dmg.make_env(dataset), ARGS)
+    assert transitions[4].tolist() == [0, 0, 1]
+
+
+def metadata(**changes):
+    """Change what the stored data set PENDULUM says of itself."""
+    path = Path("minari", PENDULUM, "data/metadata.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+UNKNOWN = {
+    "none": {},
+    "NaN": (np.nan, 1.0),
+    "infinite": (0.0, np.inf),
+    "equal": (5.0, 5.0),
+    "text": ("1", "2"),
+}
+
+
+@pytest.mark.parametrize("scores", UNKNOWN)
+def test_without_reference_returns_the_returns_are_shown(scores, pendulum):
+    metadata(**dict(zip(("ref_min_score", "ref_max_score"), UNKNOWN[scores])))
+    done = run("dmg_offline", *TINY)
+    assert "returns are shown, not scores" in done.out
+    (member,) = result()["members"]
+    for evaluation in member["evaluations"]:
+        assert np.isnan(evaluation["normalized_score"]) and np.mean(evaluation["returns"]) < -100
+    assert f"40 of 40 updates, return {evaluation['episodic_return']:.1f}\n" in done.out
+
+
+def test_with_reference_returns_the_scores_are_shown(pendulum):
+    metadata(ref_min_score=-2000.0, ref_max_score=0.0)
+    done, last = run("dmg_offline", *TINY), result()["members"][0]["evaluations"][-1]
+    assert last["normalized_score"] == pytest.approx(100 + last["episodic_return"] / 20)
+    assert f"40 of 40 updates, score {last['normalized_score']:.1f}\n" in done.out
+
+
+# ---- bad data: one line, before training, and no folder ----
 
 DISCRETE, IMAGE = gym.spaces.Discrete(5), box(8, 8, 3)
-OWN_BOUNDS = data(action_space=box(1, bound=2.0))  # Pendulum's
+MISFIT, NOT_ITS = "do not fit each other", "the environment's are in"
 BAD_DATA = {
     "NaN in observations": (data(np.full((4, 3), np.nan)), "must be finite"),
     "infinite reward": (data(rewards=[1, 2, np.inf]), "must be finite"),
     "NaN in actions": (data(actions=[[0], [np.nan], [0]]), "must be finite"),
-    "action out of range": (data(actions=[[0], [1.51], [0]]), "must lie within"),
-    "terminations of 0.5": (data(terminations=[0, 0.5, 0]), "must be 0 or 1"),
-    "terminations of 2": (data(terminations=[0, 0, 2]), "must be 0 or 1"),
-    "terminations of -1": (data(terminations=[0, 0, -1]), "must be 0 or 1"),
-    "actions (m, T)": (data(actions=np.zeros((2, 3)), action_space=box(2)), "do not fit each other"),
-    "bounds that are one": (data(action_space=gym.spaces.Box(1, 1, (1,))), "lower bound"),
-    "too few actions": (data(actions=np.zeros((2, 1))), "do not fit each other"),
-    "actions (T, 1) in a space of 3": (data(action_space=box(3)), "do not fit each other"),
-    "an observation too few": (data(np.zeros((3, 3))), "do not fit each other"),
+    "NaN in terminations": (data(terminations=[0, 0, np.nan]), "must be finite"),
+    "half a termination": (data(terminations=[0, 0, 0.5]), "must be 0 or 1"),
+    "a termination of 2": (data(terminations=[0, 2, 0]), "must be 0 or 1"),
+    "a termination of -1": (data(terminations=[0, 0, -1]), "must be 0 or 1"),
+    "action far out of range": (data(actions=[[0], [3.1], [0]]), "must lie within"),
+    "too few actions": (data(actions=np.zeros((2, 1))), MISFIT),
+    "actions (m, T)": (data(actions=np.zeros((1, 3))), MISFIT),
+    "actions (T,)": (data(actions=np.zeros(3)), MISFIT),
+    "actions (T, 3) in a space of 1": (data(actions=np.zeros((3, 3))), MISFIT),
+    "observations (n, T + 1)": (data(np.zeros((3, 4))), MISFIT),
+    "an observation too few": (data(np.zeros((3, 3))), MISFIT),
+    "rewards (T, 1)": (data(rewards=[[1], [2], [3]], terminations=[0, 0, 0]), MISFIT),
+    "too few terminations": (data(terminations=[0, 1]), MISFIT),
+    "images": (data(np.zeros((4, 8, 8, 3)), observation_space=IMAGE), MISFIT),
+    "discrete observations": (data(np.zeros(4), observation_space=DISCRETE), MISFIT),
+    "observations not the environment's": (data(np.zeros((4, 2)), observation_space=box(2)), MISFIT),
+    "actions not the environment's": (data(actions=np.zeros((3, 2)), action_space=box(2)), NOT_ITS),
+    "bounds not the environment's": (data(action_space=BOX1), NOT_ITS),
     "unbounded actions": (data(action_space=box(1, bound=np.inf)), "actions must be"),
     "discrete actions": (data(actions=np.zeros(3), action_space=DISCRETE), "actions must be"),
     "no actions": (data(actions=np.zeros((3, 0)), action_space=box(0)), "actions must be"),
-    "images": (data(np.zeros((4, 8, 8, 3)), observation_space=IMAGE), "do not fit each other"),
-    "discrete observations": (data(np.zeros(4), observation_space=DISCRETE), "do not fit each other"),
-    "observations not the environment's": (data(np.zeros((4, 2)), observation_space=box(2)), "do not fit"),
-    "actions not the environment's": (data(actions=np.zeros((3, 2)), action_space=box(2)), "do not fit"),
-    "bounds not the environment's": (data(), "the environment's are in"),
     "no environment": (data(env=None), "environment"),
 }
 
@@ -281,15 +388,20 @@ def test_bad_data(name):
     assert words in refused("dmg_offline", *TINY, "--env-id", "test/bad-v0")
 
 
-LOST = gym.envs.registration.EnvSpec("Lost-v0", "lost:Lost").to_json()
-BAD_METADATA = [(dict(env_spec=LOST), "lost:Lost")]
+def test_an_action_without_a_choice(capsys):
+    space = gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 0], np.float32))
+    dataset = store("test/bad-v0", **data(actions=np.zeros((3, 2)), action_space=space))
+    with pytest.raises(SystemExit):
+        dmg.load_transitions(dataset, plain_env(BOX3, space), ARGS)
+    assert "an action's lower bound is its upper bound" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change, words", BAD_METADATA)
-def test_bad_metadata(change, words, pendulum, tmp_path):
-    path = tmp_path / "minari" / PENDULUM / "data/metadata.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert words in refused("dmg_offline", *TINY)
+def test_actions_stored_the_other_way_round_are_not_reshaped(capsys):
+    """(2, 3) has as many numbers as (3, 2)."""
+    dataset = store("test/bad-v0", **data(actions=np.zeros((2, 3)), action_space=box(2)))
+    with pytest.raises(SystemExit):
+        dmg.load_transitions(dataset, plain_env(BOX3, box(2)), ARGS)
+    assert MISFIT in capsys.readouterr().err
 
 
 def test_a_broken_file(pendulum, tmp_path):
@@ -301,11 +413,9 @@ def test_a_broken_file(pendulum, tmp_path):
 
 
 ABSENT = {
-    "antmaze-large-plai": ["cannot download D4RL/antmaze/large-plai-v1"],
-    "": ["antmaze-(.+)"],
-    "../hopper/expert-v0": ["there is no data set ../hopper/expert-v0"],
-    "/data/hopper/expert-v0": ["there is no data set"],
-    "os:hopper-v0": ["there is no data set"],
+    "antmaze-large-plai": ["cannot download D4RL/antmaze/large-plai-v1", "minari list remote"],
+    "": ["there is no data set", "antmaze-"],
+    "cartpole": ["there is no data set cartpole", "name/name-v0"],
     "nothing/like-this-v0": ["cannot download nothing/like-this-v0"],
     "pointmaze-medium": ["local/pointmaze/medium-v0", "collect_local.py"],
     "hopper-medium-v2": ["d4rl/hopper/medium-v2", "import_d4rl.py"],
@@ -325,89 +435,219 @@ def test_data_that_are_not_there(env_id, monkeypatch):
     assert all(words in line for words in ABSENT[env_id])
 
 
-# ---- what is worth a note, and trains ----
+# ---- trust: nothing that a data set or a checkpoint names is executed ----
+
+OWN_MODULE = """
+import gymnasium
+from gymnasium.envs.classic_control import PendulumEnv
+
+open("executed", "w").close()
 
 
-def trained(**options):
-    """What the script prints when it trains on data() with Pendulum's bounds."""
-    store("test/odd-v0", **data(action_space=box(1, bound=2.0), **options))
-    return run("dmg_offline", *TINY, "--env-id", "test/odd-v0", "--eval-episodes", 1).out
-
-
-def test_rewards_that_are_all_equal_are_a_note():
-    assert "all rewards are 1" in trained(rewards=[1, 1, 1])
-
-
-def test_actions_a_little_outside_are_clipped():
-    out = trained(actions=[[0], [-2.4], [2.1]])
-    assert "2 of 3 numbers in actions" in out
-    dataset = minari.load_dataset("test/odd-v0")
-    (_, actions, *_), _ = dmg.load_transitions(dataset, environment(dataset), ARGS)
-    assert actions.ravel().tolist() == [0, -1, 1]
-
-
-@pytest.mark.parametrize(
-    "scores", [{}, dict(ref_min_score=5.0, ref_max_score=5.0), dict(ref_min_score=np.nan)]
-)
-def test_without_reference_returns_the_returns_are_shown(scores):
-    out = trained(**scores)
-    assert "ref_min_score and ref_max_score" in out and "40 of 40 updates, return -" in out
-
-
-# ---- nothing that a data set names is executed ----
-
-OS_SYSTEM = dict(entry_point="os:system", kwargs={"command": "touch pwned"})
-FOREIGN = {
-    "os.system": OS_SYSTEM,
-    "subprocess": dict(entry_point="subprocess:run", kwargs={"args": ["touch", "pwned"]}),
-    "import": dict(entry_point="builtins:__import__", kwargs={"name": "pwned"}),
-    "gymnasium's make": dict(entry_point="gymnasium.envs.registration:make", kwargs={"id": "pwned:X-v0"}),
-    "a module's module": dict(entry_point="gymnasium.envs.registration:importlib.import_module"),
-    "a wrapper": dict(additional_wrappers=[{"name": "x", "entry_point": "pwned:Wrapper", "kwargs": {}}]),
-}
-
-
-def rewrite_spec(path, **changes):
-    metadata = json.loads(path.read_text())
-    spec = json.loads(metadata["env_spec"]) | changes
-    path.write_text(json.dumps(metadata | {"env_spec": json.dumps(spec), "eval_env_spec": json.dumps(spec)}))
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_foreign_code_is_not_executed(name, pendulum, tmp_path):
-    (tmp_path / "pwned.py").write_text("open('pwned', 'w')")
-    rewrite_spec(tmp_path / "minari" / PENDULUM / "data/metadata.json", **FOREIGN[name])
-    line = refused("dmg_offline", *TINY)
-    assert "--trust-env" in line and PENDULUM in line
-    assert not (tmp_path / "pwned").exists()
-
-
-OWN = """
-import gymnasium as gym
-from gymnasium.envs.classic_control.pendulum import PendulumEnv
 class Own(PendulumEnv):
     pass
+
+
+class OwnWrapper(gymnasium.Wrapper):
+    pass
+
+
+gymnasium.register("Registers-v0", "own:Own", max_episode_steps=20)
 """
 
 
-def test_ones_own_environment_needs_trust_or_registration(pendulum, tmp_path, monkeypatch):
-    (tmp_path / "own_module.py").write_text(OWN)
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of the user's, found like all modules: own.py, which leaves a file when it is imported."""
+    Path("own.py").write_text(OWN_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    path = tmp_path / "minari" / PENDULUM / "data/metadata.json"
-    rewrite_spec(path, id="Own-v0", entry_point="own_module:Own")
-    assert "own_module:Own" in refused("dmg_offline", *TINY)
+    yield
+    sys.modules.pop("own", None)
+    for name in ("Own-v0", "Registers-v0"):
+        gym.registry.pop(name, None)
+
+
+def is_executed():
+    """Whether the file is there that all code in these tests would leave."""
+    return Path("executed").exists()
+
+
+def spec(entry_point, env_id="Pendulum-v1", wrapper=None, **kwargs):
+    """What metadata.json says of an environment: a name, and code to run."""
+    wrappers = (WrapperSpec("Wrapper", wrapper, {}),) if wrapper else ()
+    own_spec = EnvSpec(
+        env_id, "Pendulum-v1", max_episode_steps=20, kwargs=kwargs, additional_wrappers=wrappers
+    )
+    own_spec.entry_point = entry_point
+    return json.dumps(json.loads(own_spec.to_json()))
+
+
+PENDULUMS = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
+FOREIGN = {
+    "a shell": ("os:system", spec("os:system", command="touch executed")),
+    "a program": ("subprocess:run", spec("subprocess:run", args=["touch", "executed"])),
+    "an import": ("builtins:__import__", spec("builtins:__import__", name="own")),
+    "a module": ("own:Own", spec("own:Own")),
+    "a module under a namespace": ("own:Own", spec("own:Own", "own/Own-v0")),
+    "gymnasium.make": (
+        "gymnasium.envs.registration:make",
+        spec("gymnasium.envs.registration:make", id="own:Registers-v0"),
+    ),
+    "gymnasium.make, shorter": ("gymnasium:make", spec("gymnasium:make", id="own:Registers-v0")),
+    "a wrapper": ("own:OwnWrapper", spec(PENDULUMS, wrapper="own:OwnWrapper")),
+    "a wrapper that is a shell": ("os:system", spec(PENDULUMS, wrapper="os:system")),
+    "a name that begins like one of ours": ("gymnasium_evil:Own", spec("gymnasium_evil:Own")),
+    "a list": ("os:system", spec(["os:system"], command="touch executed")),
+}
+
+
+@pytest.mark.parametrize("field", ["env_spec", "eval_env_spec"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_code_that_a_data_set_names_is_not_executed(name, field, pendulum, own):
+    words, env_spec = FOREIGN[name]
+    metadata(**{field: env_spec})
+    line = refused("dmg_offline", *TINY)
+    assert words in line and "--trust-env" in line and not is_executed()
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_no_script_executes_it(path, pendulum, own):
+    """With the flag, each does: os:system leaves its file, and then is no environment."""
+    metadata(env_spec=FOREIGN["a shell"][1])
+    assert "--trust-env" in refused(path.stem, "--env-id", PENDULUM, "--device", "cpu")
+    assert not is_executed()
+    line = refused(path.stem, "--env-id", PENDULUM, "--device", "cpu", "--trust-env")
+    assert "cannot make the environment" in line and is_executed()
+
+
+@pytest.mark.parametrize("env_spec", [spec("own:Own"), spec(PENDULUMS, wrapper="own:OwnWrapper")])
+def test_with_trust_env_ones_own_code_is_run(env_spec, pendulum, own):
+    metadata(env_spec=env_spec)
     run("dmg_offline", *TINY, "--trust-env")
-    gym.register("Own-v0", "own_module:Own", max_episode_steps=200)
-    try:
-        run("dmg_offline", *TINY)
-    finally:
-        del gym.registry["Own-v0"]
+    assert is_executed()
+    assert_trained()
 
 
-def test_a_checkpoint_cannot_point_to_a_path(pendulum):
+def test_a_module_that_is_not_there(pendulum):
+    metadata(env_spec=spec("lost:Lost"))
+    line = refused("dmg_offline", *TINY, "--trust-env")
+    assert "cannot make the environment" in line and "lost" in line
+
+
+@pytest.mark.parametrize("is_class", [False, True])
+def test_an_environment_registered_in_this_process_needs_no_flag(is_class, pendulum, own):
+    """But under its own id, and no other."""
+    import own as module
+
+    gym.register("Own-v0", module.Own if is_class else "own:Own", max_episode_steps=20)
+    metadata(env_spec=spec("own:Own", "Other-v0"))
+    assert "--trust-env" in refused("dmg_offline", *TINY)
+    metadata(env_spec=spec("own:Own", "Own-v0"))
     run("dmg_offline", *TINY)
-    (folder,) = Path("runs").iterdir()
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    state["run"]["args"]["env_id"] = "../runs/evil-v0"
-    torch.save(state, folder / "checkpoint.pt")
-    assert "there is no data set" in refused("dmg_offline", "--resume", folder)
+    assert_trained()
+
+
+KNOWN = ["Hopper-v5", "AntMaze_Large-v4", "FrankaKitchen-v1", "AdroitHandDoor-v1", "CartPole-v1"]
+
+
+@pytest.mark.parametrize("env_id", [*KNOWN, "benchmark.d4rl_antmaze:D4RLAntMaze/umaze-v2"])
+def test_environments_of_gymnasium_gymnasium_robotics_and_this_project_need_no_flag(env_id):
+    """Even where nobody has registered them: a script does not import what it may not need."""
+    unregistered = replace(gym.make(env_id).spec, id="Renamed-v0")
+    dmg.check_trust(SimpleNamespace(env_spec=unregistered, _eval_env_spec=unregistered))
+
+
+def test_gymnasiums_wrappers_need_no_flag(pendulum):
+    wrapper = "gymnasium.wrappers.common:RecordEpisodeStatistics"
+    metadata(env_spec=spec(PENDULUMS, wrapper=wrapper))
+    run("dmg_offline", *TINY)
+    assert_trained()
+
+
+IDS = [
+    "/tmp/x-v0",
+    "../pendulum/random-v0",
+    "test/../random-v0",
+    "./random-v0",
+    "~/random-v0",
+    "test//random-v0",
+]
+IDS += ["own:Registers-v0", "own:test/pendulum/random-v0", "test/pendulum/random-v0\n", "test\\random-v0"]
+IDS += ["hopper-../../../x", "antmaze-own:x", "pointmaze-/x", "test/pendulum/random-v0/..", "random-v0;ls"]
+
+
+@pytest.mark.parametrize("script", ["dmg_offline", "dmg_finetune"])
+@pytest.mark.parametrize("env_id", IDS)
+def test_ids_have_no_paths_and_no_modules(env_id, script, pendulum, own, monkeypatch):
+    """Also of a set that is there: minari would read it."""
+    read = []
+    monkeypatch.setattr(minari, "load_dataset", lambda *args, **options: read.append(args))
+    for flags in ([], ["--trust-env"]):
+        assert "there is no data set" in refused(script, "--env-id", env_id, *flags)
+    assert not read and not is_executed()
+
+
+def change_checkpoint(**changes):
+    """Change the arguments that a run's checkpoint brings."""
+    state = checkpoint()
+    state["run"]["args"] |= changes
+    torch.save(state, run_dir() / "checkpoint.pt")
+
+
+EVIL_ARGS = {
+    "a module": (dict(env_id="own:Registers-v0"), "there is no data set"),
+    "a path": (dict(env_id="../minari/test/pendulum/random-v0"), "there is no data set"),
+    "trust": (dict(trust_env=True), "only with --trust-env"),
+}
+
+
+@pytest.mark.parametrize("name", EVIL_ARGS)
+@pytest.mark.parametrize("script", ["dmg_offline", "dmg_finetune"])
+def test_a_checkpoint_executes_nothing(script, name, pendulum, own):
+    """Nor does it bring the trust in what its data set names: that is for the command line to say."""
+    online = ["--online-steps", 10] if script == "dmg_finetune" else []
+    run(script, *TINY, *online)
+    before = (run_dir() / "result.json").read_bytes()
+    metadata(env_spec=spec("own:Own"))
+    changes, words = EVIL_ARGS[name]
+    change_checkpoint(**changes)
+    assert words in refused(script, "--resume", run_dir())
+    assert not is_executed() and (run_dir() / "result.json").read_bytes() == before
+    if name == "trust":
+        run(script, "--resume", run_dir(), "--trust-env")
+        assert is_executed()
+
+
+@pytest.mark.parametrize("name", EVIL_ARGS)
+def test_fine_tuning_from_a_checkpoint_executes_nothing(name, pendulum, own):
+    run("dmg_offline", *TINY)
+    metadata(env_spec=spec("own:Own"))
+    changes, words = EVIL_ARGS[name]
+    change_checkpoint(**changes)
+    assert words in refused("dmg_finetune", "--checkpoint", run_dir(), "--online-steps", 10)
+    assert not is_executed()
+
+
+SCRATCH = "--offline-steps 0 --online-steps 10 --learning-starts 5 --eval-episodes 1 --device cpu".split()
+
+
+def test_learning_from_scratch_imports_no_module_without_trust(own):
+    """Gymnasium imports what stands before the colon, as soon as it is asked for the environment."""
+    flags = [*SCRATCH, "--env-id", "own:Registers-v0"]
+    line = refused("dmg_finetune", *flags)
+    assert "imports own" in line and "--trust-env" in line and not is_executed()
+    run("dmg_finetune", *flags, "--trust-env")
+    assert is_executed() and result()["step"] == 10
+
+
+def test_a_checkpoint_of_a_run_from_scratch_imports_nothing(own):
+    run("dmg_finetune", *SCRATCH, "--env-id", "Pendulum-v1")
+    change_checkpoint(env_id="own:Registers-v0", trust_env=True)
+    assert "imports own" in refused("dmg_finetune", "--resume", run_dir())
+    assert not is_executed()
+
+
+def test_an_environment_registered_in_this_process_can_be_learned_from_scratch(own):
+    gym.register("Own-v0", "own:Own", max_episode_steps=20)
+    run("dmg_finetune", *SCRATCH, "--env-id", "Own-v0")
+    assert result()["step"] == 10

@@ -173,6 +173,7 @@ def test_names_of_folders():
     assert launch.folder_name(["baselines/iql.py", *row[1:]]) == launch.folder_name(row)
     at_most = ["iql.py", "x" * (255 - len("iql.py_"))]
     assert launch.folder_name(at_most) == "_".join(at_most)
+    assert len(launch.folder_name([at_most[0], at_most[1] + "x"])) < 255
     long = [["iql.py", letter * count, end] for letter, count in (("x", 300), ("ä", 150)) for end in "ab"]
     names = [launch.folder_name(row) for row in long]
     assert len(set(names)) == 4 and all(len(name.encode()) <= 255 for name in names)

@@ -42,7 +42,8 @@ ROOT, BASELINE, IS_CUDA = Path(__file__).resolve().parent.parent, None, torch.cu
 WIDTHS = [17, 6]  # HalfCheetah's observations and actions
 MODES = {"eager": []}  # name: flags
 if IS_CUDA:
-    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": [], "CUDA graph, TF32": ["--matmul-precision", "high"]}
+    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": []}
+    MODES["CUDA graph, TF32"] = ["--matmul-precision", "high"]
 
 
 @dataclass

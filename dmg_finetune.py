@@ -426,6 +426,8 @@ def main(args=None):
     if checkpoint:
         is_same = checkpoint["run"]["data_crc32"] == data_crc32
         require(is_same, f"{dataset.id} has changed since the checkpoint")
+        is_offline = args.resume or checkpoint["run"]["step"] <= args.offline_steps
+        require(is_offline, f"{args.checkpoint} has gone online already: --resume goes on with it")
         restore(checkpoint, agent, optimizers, generators, args)
     if args.resume:
         run_dir, run = Path(args.resume), checkpoint["run"]
@@ -556,7 +558,7 @@ def parse_args(words):
         require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     elif first.checkpoint:
         free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
-        free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps".split()
+        free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
         run = load_checkpoint(first.checkpoint, STARTS_FROM)["run"]
         saved = {name: value for name, value in run["args"].items() if name not in free}
         unknown = sorted(saved.keys() - asdict(first).keys())
@@ -842,7 +844,7 @@ def load_transitions(dataset, env, args):
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
     run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
-    with explained(f"the checkpoint in {args.resume} does not fit the networks"):
+    with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])

@@ -673,7 +673,7 @@ def load_transitions(dataset, env, args):
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
     run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
-    with explained(f"the checkpoint in {args.resume} does not fit the networks"):
+    with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])

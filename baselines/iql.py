@@ -16,9 +16,9 @@ Where paper and authors' code differ, the code is followed.
 
 Online each update follows a step in the environment, with an action sampled from the policy and clipped to
 [-1, 1]; the data stay in the buffer. The actor's learning rate falls along a cosine to 0 in a run that is
-offline alone, and is constant in both phases of a run that goes online. In large AntMazes the discount is
-0.995 online, as in DMG's comparison; IQL's authors keep 0.99. Their settings for Adroit and Kitchen are not
-here.
+offline alone (also if another one goes online from it, with --checkpoint), and is constant in both phases of
+a run that goes online. In large AntMazes the discount is 0.995 online, as in DMG's comparison; IQL's authors
+keep 0.99. Their settings for Adroit and Kitchen are not here.
 
     python baselines/iql.py --env-id hopper-medium --seed 1 2 3  # three runs (members) trained as one
     python baselines/iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
@@ -272,9 +272,9 @@ def train(train_step, optimizers, generators, transitions, action_dim, step, upd
     indices = draw(generators, updates, transitions, args)
     actor_lr, losses = optimizers["actor"].param_groups[0]["lr"], {}  # a tensor: filling it sets the rate
     for i in range(updates):
-        if not args.online_steps:  # cosine to 0, from the full rate at the first update
-            progress = (step + i) / args.offline_steps
-            actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
+        # offline alone: a cosine to 0, from the full rate at the first update
+        progress = 0 if args.online_steps else (step + i) / args.offline_steps
+        actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
         losses |= train_step(indices[i])
     return losses
 
@@ -403,6 +403,8 @@ def main(args=None):
     if checkpoint:
         is_same = checkpoint["run"]["data_crc32"] == data_crc32
         require(is_same, f"{dataset.id} has changed since the checkpoint")
+        is_offline = args.resume or checkpoint["run"]["step"] <= args.offline_steps
+        require(is_offline, f"{args.checkpoint} has gone online already: --resume goes on with it")
         restore(checkpoint, agent, optimizers, generators, args)
     if args.resume:
         run_dir, run = Path(args.resume), checkpoint["run"]
@@ -533,7 +535,7 @@ def parse_args(words):
         require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     elif first.checkpoint:
         free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
-        free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps".split()
+        free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
         run = load_checkpoint(first.checkpoint, STARTS_FROM)["run"]
         saved = {name: value for name, value in run["args"].items() if name not in free}
         unknown = sorted(saved.keys() - asdict(first).keys())
@@ -819,7 +821,7 @@ def load_transitions(dataset, env, args):
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
     run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
-    with explained(f"the checkpoint in {args.resume} does not fit the networks"):
+    with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])

@@ -438,10 +438,9 @@ def presets(dataset):
 
 def check_flags(args):
     """Refuse values of this method's own flags that no member could train with."""
-    require(
-        min(args.policy_frequency, args.critics, args.cql_actions) >= 1,
-        "--offline-steps, --policy-frequency, --critics and --cql-actions: 1 or more",
-    )
+    counts = (args.offline_steps, args.policy_frequency, args.critics, args.cql_actions)
+    names = "--offline-steps, --policy-frequency, --critics and --cql-actions"
+    require(min(counts) >= 1, f"{names}: 1 or more")
     require(max(args.gamma, args.tau) <= 1, "--gamma and --tau must be at most 1")
     require(args.hidden, "--hidden: RD is about the last hidden layer, give one or more")
     is_fine = args.critics > 1 or args.kappa == args.kappa_ood == 0
@@ -822,7 +821,7 @@ def load_transitions(dataset, env, args):
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
     run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
-    with explained(f"the checkpoint in {args.resume} does not fit the networks"):
+    with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])

@@ -397,6 +397,19 @@ def test_every_online_step_is_stored_as_it_was():
     assert_stored_as_it_was(online_rows(), step_cost=1.5)
 
 
+def test_the_acting_policy_sees_standardised_observations(pendulum, monkeypatch):
+    """With hardly any spread, and networks that stand still, its actions are the means."""
+    monkeypatch.setattr(iql, "LOG_STD_RANGE", (-9.0, -9.0))
+    spied(monkeypatch, *BOTH, "--normalize-observations", "--learning-rate", 0)
+    agent = iql.Agent([(1,)], np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
+    agent.load_state_dict(checkpoint()["agent"])
+    data = np.concatenate([episode.observations[:-1] for episode in pendulum_episodes()])
+    (rows,), mean, std = online_rows(), data.mean(0), data.std(0) + 1e-3
+    means = agent.actor((rows[None, :, :3] - mean) / std)[0, :, 0].detach()
+    np.testing.assert_allclose(rows[:, 3], means.clip(-1, 1), atol=2e-3)
+    assert (agent.actor(rows[None, :, :3])[0, :, 0] - means).abs().max() > 0.1
+
+
 def test_online_actions_are_samples_of_the_policy(pendulum):
     """With the standard deviation 1 of the start; they are clipped, and stored as they were played."""
     options = ["--learning-rate", 0, "--online-steps", 600, "--eval-interval", 1000, "--log-interval", 1000]
@@ -510,16 +523,34 @@ def test_a_killed_offline_run_resumes_bit_for_bit(pendulum):
     assert online_rows().shape[1] == 0
 
 
-def test_an_offline_run_goes_online(pendulum):
-    """--checkpoint: its data, networks and arguments stay; the actor's rate is constant from there on."""
-    run("iql", *OFFLINE, "--seed", 2, "--runs-dir", "offline")
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_an_offline_run_goes_online(is_finished, pendulum, monkeypatch):
+    """--checkpoint: from its networks and with its arguments, at a rate that is constant from there on."""
+    if is_finished:
+        run("iql", *OFFLINE, "--seed", 2, "--runs-dir", "offline")
+    else:
+        killed(5, *OFFLINE, "--seed", 2, "--runs-dir", "offline")  # has saved at 0 and 10
     before = checkpoint("offline")
-    run("iql", *BOTH, "--checkpoint", run_dir("offline"))
-    assert result()["step"] == 40 and result()["args"]["seed"] == [2]
-    assert [entry["step"] for entry in result()["members"][0]["evaluations"]] == [15, 20, 30, 40]
-    assert online_rows().shape[1] == 25
-    assert checkpoint()["optimizers"]["actor"]["param_groups"][0]["lr"].item() == pytest.approx(3e-4)
+    start = before["run"]["step"]
+    calls = spied(monkeypatch, *BOTH, "--checkpoint", run_dir("offline"), "--online-gamma", 0.5)
+    assert start == (15 if is_finished else 10) and result()["args"]["seed"] == [2]
+    assert [call.gamma for call in calls] == [0.99] * (15 - start) + [0.5] * 25
+    assert [call.rates["actor"] for call in calls] == pytest.approx([3e-4] * len(calls))
+    steps = [entry["step"] for entry in result()["members"][0]["evaluations"]]
+    assert steps == [step for step in (10, 15, 20, 30, 40) if step >= start]
+    assert returns()[0][0] == returns("offline")[0][-1]
+    for name, optimizer in checkpoint()["optimizers"].items():
+        assert {state["step"].item() for state in optimizer["state"].values()} == {40}, name
     assert_equal(before, checkpoint("offline"))
+
+
+def test_hand_over_ends_as_both_phases_in_one_run(pendulum):
+    """From the last checkpoint of the offline phase, of a run that would have gone online itself."""
+    run("iql", *BOTH, "--seed", 1, 2, "--runs-dir", "unbroken")
+    killed(7, *BOTH, "--seed", 1, 2, "--runs-dir", "offline")
+    run("iql", *BOTH, "--checkpoint", run_dir("offline"))
+    for name in ("agent", "optimizers", "generators", "online"):
+        assert_equal(checkpoint("unbroken")[name], checkpoint()[name], name)
 
 
 def test_checkpoints_that_are_refused(pendulum):
@@ -530,6 +561,11 @@ def test_checkpoints_that_are_refused(pendulum):
         assert flag.replace("-", "_") in line and "leave that out" in line
     assert "not of iql.py, but of dmg_offline.py" in refused("iql", "--resume", run_dir("dmg"))
     assert "not of dmg_offline.py, but of iql.py" in refused("dmg_offline", "--resume", run_dir())
+    hand_over = ["--online-steps", 35, "--checkpoint"]
+    assert "seed" in refused("iql", *hand_over, run_dir(), "--seed", 2)
+    assert "not of iql.py, but of dmg_offline.py" in refused("iql", *hand_over, run_dir("dmg"))
+    run("iql", *BOTH, "--runs-dir", "online")
+    assert "has gone online already" in refused("iql", *hand_over, run_dir("online"))
     with open(run_dir() / "checkpoint.pt", "r+b") as file:
         file.truncate(1000)
     assert "damaged" in refused("iql", "--resume", run_dir())

@@ -546,6 +546,7 @@ REFUSED = {
     "--rd-coef 0.1 0.1": "--rd-coef: must be one or more numbers, all different",
     "--hidden": "--hidden",
     "--critics 0": "1 or more",
+    "--offline-steps 0": "--offline-steps",
     "--gamma 1.1": "--gamma",
 }
 
@@ -553,6 +554,11 @@ REFUSED = {
 @pytest.mark.parametrize("flags", REFUSED)
 def test_bad_flags(flags, pendulum):
     assert REFUSED[flags] in refused("rd_td3", *TINY, *flags.split())
+
+
+@pytest.mark.parametrize("script", ["rd_td3", "rd_sac"])
+def test_ood_has_two_choices(script):
+    assert "--ood" in run(script, "--ood", "other", code=2).err
 
 
 def test_defaults_and_presets():

@@ -631,6 +631,7 @@ REFUSED = {
     "--kappa 2.5 --critics 1": "--critics 2 or more",
     "--cql-alpha -1": "--cql-alpha -1.0: must be finite and not negative",
     "--cql-actions 0": "1 or more",
+    "--offline-steps 0": "--offline-steps",
     "--policy-learning-rate nan": "--policy-learning-rate",
     "--policy-frequency 0": "--policy-frequency",
     "--rd-coef 0.1 0.1": "--rd-coef: must be one or more numbers, all different",

@@ -294,8 +294,7 @@ def check_flags(args):
 def main(args=None):
     """Train with these Args, or those of the command line; returns what result.json holds, and its folder."""
     command = sys.argv[1:] if args is None else []
-    if args is None:
-        args = parse_args(command)
+    args = parse_args(command) if args is None else args
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -309,9 +308,7 @@ def main(args=None):
         env = make_env(dataset, args.trust_env)
     data, returns = load_transitions(dataset, env, args)
     low, high = reference_returns(dataset)
-    print(
-        f"return of the data: {returns.mean():.6g}, normalized score {score(returns.mean(), low, high):.1f}"
-    )
+    print(f"mean return {returns.mean():.6g}, normalized score {score(returns.mean(), low, high):.1f}")
     mean, std = np.zeros(data[0].shape[1]), np.ones(data[0].shape[1])
     if args.normalize_observations:
         mean = data[0].mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
@@ -346,25 +343,21 @@ def main(args=None):
         train_step = graphed(train_step)
 
     # --- One evaluation and checkpoint ---
-    is_terminal = sys.stderr.isatty()
-    options = dict(unit=" updates", smoothing=0.05, disable=not is_terminal)
-    bar = tqdm(total=args.offline_steps, initial=step, **options)
+    bar = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05, disable=None)
     pool = start_workers(dataset, args)
+    shown = "episodic_return" if math.isnan(low) else "normalized_score"
 
     def evaluate_and_save():
-        evaluations = evaluate(agent, env, pool, results, step, args)
-        for m, (writer, result, episodes) in enumerate(zip(writers, results, evaluations)):
+        for m, episodes in enumerate(evaluate(agent, env, pool, results, step, args)):
             mean = float(np.mean(episodes)) if episodes else math.nan
-            scores = {"episodic_return": mean, "normalized_score": score(mean, low, high)}
-            for name, value in scores.items():
-                writer.add_scalar(f"eval/{name}", value, step)
-            noted = {name: losses[loss][m].item() for name, loss in IN_RESULT.items() if loss in losses}
-            result["evaluations"].append({"step": step, "returns": episodes} | scores | noted)
-        shown = "return" if math.isnan(low) else "score"
-        field = "episodic_return" if math.isnan(low) else "normalized_score"
-        text = " ".join([shown, *[f"{result['evaluations'][-1][field]:.1f}" for result in results]])
+            evaluation = {"episodic_return": mean, "normalized_score": score(mean, low, high)}
+            for name, value in evaluation.items():
+                writers[m].add_scalar(f"eval/{name}", value, step)
+            evaluation |= {name: losses[loss][m].item() for name, loss in IN_RESULT.items() if loss in losses}
+            results[m]["evaluations"].append({"step": step, "returns": episodes} | evaluation)
+        text = " ".join([shown, *[f"{result['evaluations'][-1][shown]:.1f}" for result in results]])
         bar.set_postfix_str(text)
-        if not is_terminal:
+        if bar.disable:  # no terminal
             print(f"{step:,} of {args.offline_steps:,} updates, {text}", flush=True)
         save(run_dir, run, agent, optimizers, generators)
 
@@ -397,8 +390,9 @@ def main(args=None):
 
 def parse_args(words):
     """Args of a command line; what it does not say is as --env-id has it, or as --resume's run had it."""
-    wants_help = not {"-h", "--help"}.isdisjoint(words)
-    first = tyro.cli(Args, description=__doc__, args=[word for word in words if word not in ("-h", "--help")])
+    parse = functools.partial(tyro.cli, Args, description=__doc__)
+    others = [word for word in words if word not in ("-h", "--help")]
+    first = parse(args=others)
     saved = {}
     if first.resume:
         run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
@@ -406,10 +400,8 @@ def parse_args(words):
         changed = sorted(saved.keys() ^ asdict(first).keys())
         require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     env_id = saved.get("env_id", first.env_id)
-    dataset = named_dataset(env_id) if wants_help else open_dataset(env_id)
-    args = tyro.cli(
-        Args, description=__doc__, args=words, default=replace(Args(), **(presets(dataset) | saved))
-    )
+    dataset = open_dataset(env_id) if others == words else named_dataset(env_id)  # --help needs no data
+    args = parse(args=words, default=replace(Args(), **(presets(dataset) | saved)))
     changed = [name for name, value in saved.items() if getattr(args, name) != value]
     require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
     return args
@@ -444,18 +436,16 @@ def explained(message):
 def check(args):
     """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
     for name, value in asdict(args).items():
-        values, default = [x if isinstance(x, tuple) else (x,) for x in (value, getattr(Args, name))]
+        flag = "--" + name.replace("_", "-")
+        values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, getattr(Args, name))]
+        lowest = min([0, *[x for x in defaults if isinstance(x, int | float)]])
         numbers = [x for x in values if isinstance(x, int | float)]
-        may_be_negative = any(isinstance(x, int | float) and x < 0 for x in default)
-        is_fine = all(math.isfinite(x) and abs(x) < 2**63 and (x >= 0 or may_be_negative) for x in numbers)
-        require(is_fine, f"--{name.replace('_', '-')} {value}: must be finite and not negative")
-    for name in MEMBERS:
-        values, flag = getattr(args, name), name.replace("_", "-")
-        require(len(set(values)) == len(values) > 0, f"--{flag}: must be one or more numbers, all different")
+        is_fine = all(math.isfinite(x) and x < 2**63 and (x >= 0 or lowest < 0) for x in numbers)
+        require(is_fine, f"{flag} {value}: must be finite and not negative")
+        is_fine = name not in MEMBERS or len(set(values)) == len(values) > 0
+        require(is_fine, f"{flag}: must be one or more numbers, all different")
     counts = (args.eval_interval, args.log_interval, args.batch_size, *args.hidden)
-    require(min(counts) >= 1, "steps, intervals and sizes must be 1 or more")
-    is_fine = args.batch_size * args.log_interval <= 1e8  # indices that are drawn at once
-    require(is_fine, "--batch-size times --log-interval is above 1e8")
+    require(min(counts) >= 1, "intervals and sizes must be 1 or more")
     check_flags(args)
     with explained(f"--device {args.device} cannot be used"):
         torch.empty(0, device=args.device)
@@ -560,17 +550,12 @@ class OneGoal(gym.Wrapper):
 def check_trust(dataset):
     """Refuse code that the data set's metadata name and this process does not know; Gymnasium runs it."""
     for spec in filter(None, (dataset.env_spec, dataset._eval_env_spec)):
-        names = [spec.entry_point, *[wrapper.entry_point for wrapper in spec.additional_wrappers]]
-        known = gym.registry.get(spec.id)
-        own = getattr(known, "entry_point", None)
-        own = (
-            own
-            if isinstance(own, str)
-            else f"{getattr(own, '__module__', '')}:{getattr(own, '__name__', '')}"
-        )
-        foreign = [name for name in names if name != own and not re.fullmatch(TRUSTED, str(name))]
-        if foreign:
-            raise PermissionError(f"it names {foreign[0]}, which is run only with --trust-env")
+        own = gym.registry[spec.id].entry_point if spec.id in gym.registry else None
+        if callable(own):
+            own = f"{own.__module__}:{own.__name__}"
+        for name in (spec.entry_point, *[wrapper.entry_point for wrapper in spec.additional_wrappers]):
+            if name != own and not re.fullmatch(TRUSTED, str(name)):
+                raise PermissionError(f"it names {name}, which is run only with --trust-env")
 
 
 def make_env(dataset, trust_env=False, **options):
@@ -602,16 +587,18 @@ def load_transitions(dataset, env, args):
     Returns float32 arrays of N observations, actions in [-1, 1], rewards, next observations and terminations,
     and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
     """
-    space = dataset.action_space
-    is_box = isinstance(space, gym.spaces.Box) and space.is_bounded() and len(space.shape) == 1
-    require(is_box and space.shape != (0,), f"{dataset.id}: actions must be bounded vectors, not {space}")
-    require((space.low < space.high).all(), f"{dataset.id}: an action's lower bound is its upper bound")
+    space, own = dataset.action_space, env.unwrapped.action_space
+    is_box = isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.shape != (0,)
+    is_box = is_box and space.is_bounded() and (space.low < space.high).all()
+    require(is_box, f"{dataset.id}: actions must be vectors between two bounds, not {space}")
+    is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
+    require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
     is_maze, episodes, returns = env.has_wrapper_attr("is_at_goal"), [], []
     print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
-    bar = dict(total=dataset.total_episodes, delay=2, leave=False, disable=not sys.stderr.isatty())
+    bar = dict(total=dataset.total_episodes, unit=" episodes", delay=2, leave=False, disable=None)
     with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
-        for episode in tqdm(dataset.iterate_episodes(), unit=" episodes", **bar):
+        for episode in tqdm(dataset.iterate_episodes(), **bar):
             observations, rewards, terminations = episode.observations, episode.rewards, episode.terminations
             if is_maze:
                 terminations = env.get_wrapper_attr("is_at_goal")(observations["achieved_goal"][1:])
@@ -619,33 +606,26 @@ def load_transitions(dataset, env, args):
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
             observations, steps = flatten(observations), len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
-            wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape)]
-            wanted += [(steps,), (steps,)]
+            wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
             if shapes != wanted:
                 raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
             length = terminations.argmax() + 1 if terminations.any() else steps
             returns.append(rewards[:length].sum())
-            actions = (episode.actions - middle) / half
-            episodes.append(
-                (observations[:-1], actions, rewards - args.step_cost, observations[1:], terminations)
-            )
+            actions, rewards = (episode.actions - middle) / half, rewards - args.step_cost
+            episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
         data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]
     observations, actions, rewards, _, terminations = data
     require(len(rewards), f"{dataset.id} has no transitions")
-    is_finite = all(np.isfinite(part).all() for part in data)
-    require(is_finite, f"{dataset.id}: observations, actions and rewards must be finite")
-    require(np.isin(terminations, (0, 1)).all(), f"{dataset.id}: terminations must be 0 or 1")
+    is_fine = all(np.isfinite(part).all() for part in data) and np.isin(terminations, (0, 1)).all()
+    require(is_fine, f"{dataset.id}: numbers must be finite, and terminations 0 or 1")
     outside, largest = (np.abs(actions) > 1 + 1e-4).sum(), np.abs(actions).max()
     require(
-        largest <= 1.5, f"{dataset.id}: actions must lie within {space}; some go {largest:.3g} times as far"
+        largest <= 1.5, f"{dataset.id}: actions must lie within {space}; some reach {largest:.3g} times it"
     )
     if outside:
         print(f"note: {outside:,} of {actions.size:,} numbers in actions lay outside {space} and are clipped")
     actions.clip(-1, 1, out=actions)
-    own = env.unwrapped.action_space
-    is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
-    require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     if np.ptp(rewards) == 0:
         print(f"note: all rewards are {rewards[0]:.4g}: only how long an episode lasts makes a difference")
     print(f"{len(rewards):,} transitions, {terminations.sum():,.0f} terminations, ", end="")
@@ -656,16 +636,17 @@ def load_transitions(dataset, env, args):
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
     run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
+    was_cuda = run["args"]["device"].startswith("cuda")
     with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])
-            for group in optimizer.param_groups:  # which has brought the old device's settings
+            for group in optimizer.param_groups:  # the old device's settings came with it
                 group["capturable"] = is_cuda
                 if torch.is_tensor(group["lr"]):
                     group["lr"] = group["lr"].to(args.device)
         for generator, state in zip(generators, checkpoint["generators"]):
-            if run["args"]["device"].startswith("cuda") == is_cuda:
+            if is_cuda == was_cuda:
                 generator.set_state(state)
             else:  # a GPU's generator draws other numbers
                 generator.manual_seed(generator.initial_seed() + run["step"])
@@ -773,25 +754,21 @@ def play_in_worker(*policy_and_seed):
 
 def evaluate(agent, env, pool, results, step, args):
     """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
-    tasks, evaluations = [], [[math.nan] * args.eval_episodes for _ in results]
-    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    alive, tasks = [m for m, result in enumerate(results) if not result["diverged_at"]], []
     for m in alive:
-        policy = (actor_of(agent, m), agent.mean.cpu(), agent.std.cpu())
+        policy = actor_of(agent, m), agent.mean.cpu(), agent.std.cpu()
         seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)
         tasks += [(*policy, int(seed)) for seed in seeds]
+    evaluations = np.full((len(results), args.eval_episodes), math.nan)
     with explained("evaluation failed: go on with --resume and the run's folder"):
         if pool:
-            handler = signal.signal(
-                signal.SIGINT, signal.SIG_IGN
-            )  # ctrl-C is not for workers that start here
-            episodes = pool.map(play_in_worker, *zip(*tasks)) if tasks else ()
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for workers that start here
+            returns = pool.map(play_in_worker, *zip(*tasks))
             signal.signal(signal.SIGINT, handler)
         else:
-            episodes = itertools.starmap(functools.partial(play, env), tasks)
-        returns = np.reshape(list(episodes), (len(alive), args.eval_episodes)).tolist()
-    for m, episode_returns in zip(alive, returns):
-        evaluations[m] = episode_returns
-    return evaluations
+            returns = itertools.starmap(functools.partial(play, env), tasks)
+        evaluations[alive] = np.reshape(list(returns), (len(alive), args.eval_episodes))
+    return evaluations.tolist()
 
 
 def actor_of(agent, m):

@@ -14,8 +14,10 @@ method, and behind it the settings that are not the method's own. Diverged membe
 score, interrupted runs are named and left out.
 
 The paper's numbers are those of paper.csv, with standard deviations in Table 2 and 95 % intervals in Table 6,
-which is for ten seeds. Only data sets that end in -v2 are D4RL's, as the paper's are. D4RL's random data
-depend on no policy: those recorded here by its recipe are like them, and are marked as such.
+which is for ten seeds. Where IQL's and RD's authors have numbers, these stand beside the scripts of their
+methods, with their source. Only data sets that end in -v2 are D4RL's, as the paper's are; AntMaze of IQL's
+authors is -v0. D4RL's random data depend on no policy: those recorded here by its recipe are like them, and
+are marked as such.
 """
 
 import csv
@@ -52,6 +54,9 @@ HEAD = "data|method|updates|paper|here, mean ± std|95 % interval|seeds|every se
 COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and grey prints tell apart
 # The in-sample value that DMG has in a script
 VALUE_OF_SCRIPT = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}
+# Whose numbers come before those of DMG's paper, for the scripts of other methods
+SOURCES = {"iql": ["IQL paper", "IQL paper fine-tuning"], "rd_td3": ["RD slides"], "rd_sac": ["RD slides"]}
+V0 = "-v2 instead of -v0"  # how D4RL's data here differ from some of the published numbers' data
 # What the paper calls a method, where it is not the name that it has here
 IN_PAPER = {f"{value} corner of DMG": value for value in VALUE_OF_SCRIPT.values()} | {"cloning": "BC"}
 
@@ -125,6 +130,8 @@ def method_of(script, args, dataset_id):
     own |= {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
     in_sample = own | {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
     in_sample |= {"max_weight": 100.0}
+    is_hand = re.match(r"\w+/(pen|hammer|door|relocate|kitchen)/", dataset_id)
+    iql = in_sample | ({"inverse_temperature": 0.5, "dropout": 0.1} if is_hand else {"dropout": 0.0})
     dmg = in_sample | {"q_weight": 1.0, "max_weight": 100.0 if is_maze else 3.0}
     dmg |= {"lam": 0.25, "nu": 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1, "decay": 0.99}
     online = " online" if args.get("online_steps") else ""
@@ -139,11 +146,12 @@ def method_of(script, args, dataset_id):
     if script == "dmg_finetune":
         return "DMG" + online, dmg
     if script == "iql":
-        return "IQL" + online, in_sample
+        return "IQL" + online, iql
     if script == "rd_td3":
         own |= {"rd_coef": 0.001} if rd else {}
         if args.get("kappa") and args.get("bc_weight") == 0:
-            return "TD3-N" + rd, own | {"critics": 10, "kappa": 2.5}
+            own |= {"critics": 10, "kappa": 2.5, "hidden": args.get("hidden")}  # RD's is not known
+            return "TD3-N" + rd, own
         return "TD3+BC" + rd, own | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
     if script == "rd_sac":
         cql = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
@@ -152,30 +160,44 @@ def method_of(script, args, dataset_id):
 
 
 def load_paper():
-    """(table, data set, method) -> the paper's number in paper.csv and its spread, which may be NaN."""
+    """(source, data set, method) -> a number of paper.csv, its spread, and if it is for -v0.
+
+    The data set is without its version; the spread may be NaN.
+    """
     paper = {}
     for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
-        number = float(row["value"]), float(row["deviation"] or "nan")
-        paper[row["source"], row["dataset"], row["method"]] = number
+        number = float(row["value"]), float(row["deviation"] or "nan"), row["dataset"].endswith("-v0")
+        paper[row["source"], row["dataset"].removesuffix("-v0"), row["method"]] = number
     return paper
 
 
 def paper_of(members, paper):
-    """The paper's number for what these members are, if it has one: mean, spread, text, what differs in ours.
+    """The published number for what these members are, if there is one.
 
     Ten seeds compare with Table 6. "play" is D4RL's name of the larger mazes' sets.
     """
     member, name = members[0], IN_PAPER.get(members[0].method, members[0].method)
-    tables = ["Table 6"] * (len(members) >= 10) + ["Table 2", "Table 3", "Table 4"]
-    for table, end in itertools.product(tables, ("", "-play")):
-        found = paper.get((table, member.dataset + end, name))
+    sources = SOURCES.get(member.script, []) + ["Table 6"] * (len(members) >= 10)
+    sources += ["Table 2", "Table 3", "Table 4"]
+    for source, end in itertools.product(sources, ("", "-play")):
+        found = paper.get((source, member.dataset + end, name))
         if found and not member.changed:
-            differs = [member.origin] * bool(member.origin)
+            mean, spread, is_v0 = found
+            origin = member.origin or V0 * is_v0
+            differs = [origin] * bool(origin)
             differs += [f"{member.total:,} updates"] * (member.total not in (10**6, 2 * 10**6))
-            text = f"{found[0]}" + f" ± {found[1]}" * math.isfinite(found[1])
-            text += f" (here {', '.join(differs)})" * bool(differs)
-            return SimpleNamespace(mean=found[0], spread=found[1], text=text, differs=differs)
-    return SimpleNamespace(mean=math.nan, spread=math.nan, text="-", differs=[])
+            return SimpleNamespace(mean=mean, spread=spread, source=source, differs=differs)
+    return SimpleNamespace(mean=math.nan, spread=math.nan, source="", differs=[])
+
+
+def cited(theirs):
+    """A published number in words: its source where that is not DMG's paper, and what differs in ours."""
+    if not theirs.source:
+        return "-"
+    notes = [theirs.source] * (not theirs.source.startswith("Table"))
+    notes += [f"here {', '.join(theirs.differs)}"] * bool(theirs.differs)
+    spread = f" ± {theirs.spread}" * math.isfinite(theirs.spread)
+    return f"{theirs.mean}{spread}" + f" ({'; '.join(notes)})" * bool(notes)
 
 
 def said(name, value):
@@ -251,7 +273,8 @@ def shared(members):
 def table(experiments, paper, values):
     """Markdown, with a row for each experiment, and a column for each further value.
 
-    Where data sets are like the paper's, a method on several of them has a row of totals, as in the paper.
+    Where data sets are like the paper's, a method on several of them has a row of totals, as in the paper,
+    and one of its own for AntMaze.
     """
     values = [name for name in values if name not in ("normalized_score", "q_mean")]
     rows, totals = [[*HEAD, *values]], defaultdict(list)
@@ -259,19 +282,22 @@ def table(experiments, paper, values):
         has_score, has_return = (math.isfinite(last_of(members, what)[0]) for what in VALUES[:2])
         what, unit = ("episodic_return", " (return)") if has_return and not has_score else (VALUES[0], "")
         (mean, std, interval), theirs = last_of(members, what), paper_of(members, paper)
-        row = [data, name, f"{max(member.step for member in members):,}", theirs.text]
+        row = [data, name, f"{max(member.step for member in members):,}", cited(theirs)]
         row += [number(mean) + f" ± {std:.1f}" * math.isfinite(std) + unit]
         row += [f"{mean - interval:.1f} to {mean + interval:.1f}" if math.isfinite(interval) else "-"]
         row += [", ".join(str(member.seed) for member in members)]
         each = ["diverged" if member.diverged_at else number(value(member, what)) for member in members]
         row += [", ".join(each), number(last_of(members, "q_mean")[0])]
         rows.append([*row, *(number(last_of(members, other)[0], ".3g") for other in values)])
-        if theirs.text != "-" and set(theirs.differs) <= {"D4RL's recipe"}:
-            totals[name].append((mean, theirs.mean))
-    for name, sums in totals.items():
+        if theirs.source and set(theirs.differs) <= {"D4RL's recipe", V0}:
+            # Table 6 and Table 2 are the same paper's
+            source = "Table" if theirs.source.startswith("Table") else theirs.source
+            totals[name, "antmaze" in data, source, V0 in theirs.differs].append((mean, theirs.mean))
+    for (name, _, source, is_v0), sums in totals.items():
         if len(sums) > 1:
-            ours, theirs = (number(total) for total in np.sum(sums, 0))
-            row = [f"total of {len(sums)}", name, "-", theirs, ours]
+            ours, total = (round(total, 1) for total in np.sum(sums, 0).tolist())
+            theirs = SimpleNamespace(mean=total, spread=math.nan, source=source, differs=[V0] * is_v0)
+            row = [f"total of {len(sums)}", name, "-", cited(theirs), number(ours)]
             rows.append(row + ["-"] * (len(rows[0]) - len(row)))
     rows.insert(1, ["-"] * len(rows[0]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -428,7 +454,7 @@ def draw_runtimes(experiments, paper):
     bars = {label: float(np.mean(hours)) for label, hours in bars.items()}
     if not bars:
         raise ValueError("there is nothing to draw")
-    paper = {f"{key[2]} (paper)": hours for key, (hours, _) in paper.items() if key[0] == "Figure 3"}
+    paper = {f"{key[2]} (paper)": hours for key, (hours, *_) in paper.items() if key[0] == "Figure 3"}
     figure = Figure(figsize=(7, 1 + 0.3 * (len(bars) + len(paper))), layout="constrained")
     axes = figure.subplots()
     labels, hours = [*bars, *paper], [*bars.values(), *paper.values()]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,7 @@ DMG = {
 IN_SAMPLE = DMG | {"lam": 0.0, "nu": 1.0, "q_weight": 0.0, "max_weight": 100.0}
 CLONING = IN_SAMPLE | {"inverse_temperature": 0.0, "exp_name": "cloning"}
 IN_MAZE = {"nu": 0.5, "inverse_temperature": 10.0, "max_weight": 100.0, "expectile": 0.9, "tau": 0.02}
+IN_HAND = IN_SAMPLE | {"inverse_temperature": 0.5, "dropout": 0.1}
 TD3_BC = {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
 TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
 
@@ -195,10 +197,16 @@ TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
         ("dmg_finetune", DMG | {"online_steps": 5, "lam": 0.5}, MEDIUM, "DMG online, lam 0.5"),
         ("iql", IN_SAMPLE, MEDIUM, "IQL"),
         ("iql", IN_SAMPLE | {"online_steps": 5}, MEDIUM, "IQL online"),
+        ("iql", IN_SAMPLE | {"dropout": 0.1}, MEDIUM, "IQL, dropout 0.1"),
+        ("iql", IN_HAND, "D4RL/door/human-v2", "IQL"),
+        ("iql", IN_HAND, "local/door/human-v0", "IQL"),
+        ("iql", IN_SAMPLE | {"dropout": 0.1}, "D4RL/kitchen/mixed-v2", "IQL, inverse_temperature 3"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.0}, MEDIUM, "TD3+BC"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.001}, MEDIUM, "TD3+BC with RD"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.5}, MEDIUM, "TD3+BC with RD, rd_coef 0.5"),
         ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "TD3-N"),
+        ("rd_td3", TD3_N | {"rd_coef": 0.0, "hidden": 3 * [256]}, MEDIUM, "TD3-N"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.0, "hidden": [64]}, MEDIUM, "TD3+BC, hidden [64]"),
         ("rd_sac", {"cql_alpha": 10.0, "rd_coef": 0.001}, MEDIUM, "CQL with RD"),
         ("rd_sac", {"cql_alpha": 0.0, "rd_coef": 0.0}, MEDIUM, "SAC-N"),
         ("my_dmg", DMG, MEDIUM, "my_dmg"),
@@ -609,6 +617,72 @@ def test_ten_seeds_compare_with_table_6(run_report):
     assert row["paper"] == "100.5 ± 1.0"
 
 
+@pytest.mark.parametrize(
+    "script, settings, data, paper",
+    [
+        ("iql", IN_SAMPLE, MEDIUM, "66.3 (IQL paper)"),
+        ("dmg_offline", IN_SAMPLE, MEDIUM, "66.2"),  # IQL as DMG's authors ran it
+        ("iql", IN_SAMPLE | {"expectile": 0.5}, MEDIUM, "-"),
+        ("iql", IN_SAMPLE, "d4rl/hopper/expert-v2", "109.4"),  # IQL's authors have none
+        ("iql", IN_SAMPLE | IN_MAZE, "d4rl/antmaze/umaze-v2", "87.5 (IQL paper; here -v2 instead of -v0)"),
+        ("iql", IN_HAND, "D4RL/door/human-v2", "4.3 (IQL paper; here other data)"),
+        ("iql", IN_HAND, "D4RL/kitchen/complete-v2", "62.5 (IQL paper; here other data)"),
+        ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "41.9 ± 50.5 (RD slides)"),
+        ("rd_td3", TD3_N | {"rd_coef": 0.001}, MEDIUM, "103.0 ± 0.8 (RD slides)"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.0}, "d4rl/hopper/medium-replay-v2", "61.2 (RD slides)"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.001}, MEDIUM, "-"),  # not at hand
+        (
+            "rd_sac",
+            {"cql_alpha": 10.0, "rd_coef": 0.001},
+            "d4rl/hopper/medium-replay-v2",
+            "100.3 (RD slides)",
+        ),
+    ],
+)
+def test_numbers_of_other_methods_are_their_authors(run_report, script, settings, data, paper):
+    settings = settings | {"tau": 0.005}
+    run = MILLION | {"args": MILLION["args"] | settings, "script": script, "dataset_id": data}
+    write("a", [[0, 10, 20]], **run)
+    with_member("a", **{key: value for key, value in settings.items() if key in ("lam", "nu", "rd_coef")})
+    (row,), *_ = run_report("a")
+    assert row["paper"] == paper
+
+
+def test_iql_from_offline_to_online_and_its_totals(run_report):
+    online = {"args": IN_SAMPLE | IN_MAZE | {"tau": 0.005, "offline_steps": 10**6, "online_steps": 10**6}}
+    offline = {"args": IN_SAMPLE | {"offline_steps": 10**6}, "step": 10**6}
+    for name, run in {"antmaze/umaze": online, "antmaze/large-play": online}.items():
+        data = f"d4rl/{name}-v2"
+        write(name[-4:], [[0, 1]], env_id=data, dataset_id=data, script="iql", step=2 * 10**6, **run)
+    for name in ("hopper", "walker2d"):
+        data = f"d4rl/{name}/medium-v2"
+        write(name, [[0, 10, 70]], env_id=data, dataset_id=data, script="iql", **offline)
+    rows, *_ = run_report("maze", "play", "hopper", "walker2d")
+    there = "(IQL paper fine-tuning; here -v2 instead of -v0)"
+    assert [(row["data"], row["method"], row["paper"]) for row in rows] == [
+        ("d4rl/antmaze/large-play-v2", "IQL online", f"46.0 {there}"),
+        ("d4rl/antmaze/umaze-v2", "IQL online", f"96.0 {there}"),
+        ("d4rl/hopper/medium-v2", "IQL", "66.3 (IQL paper)"),
+        ("d4rl/walker2d/medium-v2", "IQL", "78.3 (IQL paper)"),
+        ("total of 2", "IQL online", f"142.0 {there}"),
+        ("total of 2", "IQL", "144.6 (IQL paper)"),
+    ]
+
+
+def test_totals_of_antmaze_are_apart(run_report):
+    for name in ("hopper/medium", "walker2d/medium", "antmaze/umaze", "antmaze/medium-play"):
+        data, maze = f"d4rl/{name}-v2", IN_MAZE | {"tau": 0.005} if "maze" in name else {}
+        args = {key: value for key, value in (DMG | maze).items() if key not in ("lam", "nu")}
+        run = MILLION | {"env_id": data, "args": args | {"offline_steps": 10**6}}
+        write(name.replace("/", "-"), [[0, 1, 50]], dataset_id=data, **run)
+        with_member(name.replace("/", "-"), nu=0.5 if maze else 0.1)
+    rows, *_ = run_report(*map(str, sorted(Path().iterdir())))
+    assert [(row["paper"], row["here, mean ± std"]) for row in rows[-2:]] == [
+        ("172.6", "100.0"),
+        ("193.0", "100.0"),
+    ]
+
+
 def write_random(name, env, script, settings, length, scores):
     """Runs of one seed each on D4RL's random data as recorded here."""
     for seed, score in enumerate(scores, 1):
@@ -661,8 +735,8 @@ def test_other_data_have_no_diamonds(draw):
 
 def test_the_papers_totals():
     """The file's columns add up to the totals that the paper prints, to its rounding."""
-    totals = {}
-    for row in csv.DictReader(open(ROOT / "benchmark" / "paper.csv")):
+    totals, published = {}, list(csv.DictReader(open(ROOT / "benchmark" / "paper.csv")))
+    for row in published:
         key = row["source"], "antmaze" in row["dataset"], row["method"]
         totals[key] = totals.get(key, 0) + float(row["value"])
     printed = {("Table 2", False, "DMG"): 1182.8, ("Table 2", True, "DMG"): 439.4}
@@ -672,4 +746,22 @@ def test_the_papers_totals():
     printed |= {("Table 3", False, "SQL"): 747.5, ("Table 3", False, "SQL + DMG"): 804.2}
     printed |= {("Table 4", True, "DMG online"): 556.4, ("Table 4", True, "IQL online"): 490.4}
     printed |= {("Table 6", False, "DMG"): 1187.2, ("Table 6", True, "DMG"): 435.9}
+    printed |= {("IQL paper", True, "IQL"): 378.0, ("IQL paper fine-tuning", True, "IQL"): 370.1}
+    printed |= {("IQL paper fine-tuning", True, "IQL online"): 473.7}
     assert {key: totals[key] for key in printed} == pytest.approx(printed, abs=0.16)
+    assert len({(row["source"], row["dataset"], row["method"]) for row in published}) == len(published)
+
+
+@pytest.mark.parametrize(
+    "pattern, count, total, rounding",
+    [
+        ("halfcheetah|hopper|walker2d", 9, 692.4, 0.21),  # the nine rows add up to 692.6
+        ("kitchen", 3, 159.8, 0.01),
+        ("pen|hammer|door|relocate", 8, 118.1, 0.01),
+    ],
+)
+def test_the_totals_of_iqls_paper(pattern, count, total, rounding):
+    rows = csv.DictReader(open(ROOT / "benchmark" / "paper.csv"))
+    of_iql = [row for row in rows if row["source"] == "IQL paper" and re.match(pattern, row["dataset"])]
+    assert len(of_iql) == count
+    assert sum(float(row["value"]) for row in of_iql) == pytest.approx(total, abs=rounding)

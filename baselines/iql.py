@@ -615,9 +615,9 @@ def check(args):
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
 LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 SHORT_NAMES = {
-    r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"d4rl/\1/\2-v2", r"\1"),
+    r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
-    r"antmaze-(.+)-v2": (r"d4rl/antmaze/\1-v2", "D4RLAntMaze"),
+    r"antmaze-(.+)-v2": (r"imported/antmaze/\1-v2", "D4RLAntMaze"),
     r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
     r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
 }
@@ -646,12 +646,12 @@ def open_dataset(env_id):
     """A data set by its short name or Minari id: on this machine, or else from Minari's server."""
     dataset_id = named_dataset(env_id).id
     is_id = re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id)
-    known = ", ".join(SHORT_NAMES)
+    known = ", ".join(SHORT_NAMES).replace("(.+)", "NAME")
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
     with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
         return minari.load_dataset(dataset_id)
     kind, *name = dataset_id.removesuffix("-v0").split("/")
-    tool = {"local": f"collect_local.py {'-'.join(name)}", "d4rl": "import_d4rl.py FILE.hdf5"}.get(kind)
+    tool = {"local": f"collect_local.py {'-'.join(name)}", "imported": "import_d4rl.py FILE.hdf5"}.get(kind)
     require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
     print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
     with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):

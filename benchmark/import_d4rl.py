@@ -48,7 +48,7 @@ class Args:
     file: Annotated[Path, tyro.conf.Positional]
     """D4RL's file, under its own name"""
     id: str | None = None
-    """of the Minari data set to write; otherwise d4rl/<env>/<level>-v2, from the name of the file"""
+    """of the Minari data set to write; otherwise imported/<env>/<level>-v2, from the name of the file"""
     overwrite: bool = False
     """import again what is already there"""
 
@@ -115,11 +115,10 @@ def main():
     """Everything is checked before anything is written."""
     args = tyro.cli(Args, description=__doc__)
     env_name, level = identify(args.file.name, args.id)
-    dataset_id = args.id or f"d4rl/{env_name}/{level}-v2"
+    dataset_id = args.id or f"imported/{env_name}/{level}-v2"
     if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
-        fail(
-            f"--id {dataset_id} must be like d4rl/my-set_2/name-v0: A-Z, a-z, 0-9, - and _, two or more each"
-        )
+        example = "imported/my-set_2/name-v0"
+        fail(f"--id {dataset_id} must be like {example}: A-Z, a-z, 0-9, - and _, two or more each")
     if is_stored(dataset_id) and not args.overwrite:
         fail(f"{dataset_id} is there already: --overwrite imports it again")
     if not args.file.is_file():

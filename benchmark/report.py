@@ -109,7 +109,9 @@ def members_of(run, run_name):
         member.settings = {name: value for name, value in settings.items() if name not in ignored}
         member.diverged_at = int(result["diverged_at"] or 0)
         member.dataset = "-".join(rest or [namespace])
-        member.origin = "" if namespace == "d4rl" else "D4RL's recipe" if is_d4rls_recipe else "other data"
+        member.origin = (
+            "" if namespace == "imported" else "D4RL's recipe" if is_d4rls_recipe else "other data"
+        )
         member.method, own = method_of(member.script, settings, dataset_id)
         member.changed = [name for name, value in own.items() if settings.get(name, value) != value]
         member.online_from = offline if online else None

@@ -252,8 +252,8 @@ def test_the_defaults_are_the_authors_for_locomotion():
 def test_short_names_and_reference_returns():
     names = {"antmaze-large-play": "D4RL/antmaze/large-play-v1", "hopper-medium": "mujoco/hopper/medium-v0"}
     names |= {"pointmaze-umaze": "local/pointmaze/umaze-v0", "ant-expert": "mujoco/ant/expert-v0"}
-    names |= {"walker2d-medium-replay-v2": "d4rl/walker2d/medium-replay-v2"}
-    names |= {"antmaze-umaze-v2": "d4rl/antmaze/umaze-v2", "my/own/data-v3": "my/own/data-v3"}
+    names |= {"walker2d-medium-replay-v2": "imported/walker2d/medium-replay-v2"}
+    names |= {"antmaze-umaze-v2": "imported/antmaze/umaze-v2", "my/own/data-v3": "my/own/data-v3"}
     for name, dataset_id in names.items():
         assert dmg.named_dataset(name).id == dataset_id
         assert minari.dataset.minari_dataset.parse_dataset_id(dataset_id)
@@ -418,7 +418,7 @@ ABSENT = {
     "cartpole": ["there is no data set cartpole", "name/name-v0"],
     "nothing/like-this-v0": ["cannot download nothing/like-this-v0"],
     "pointmaze-medium": ["local/pointmaze/medium-v0", "collect_local.py"],
-    "hopper-medium-v2": ["d4rl/hopper/medium-v2", "import_d4rl.py"],
+    "hopper-medium-v2": ["imported/hopper/medium-v2", "import_d4rl.py"],
     "hopper-medium-replay": ["mujoco/hopper/medium-replay-v0", "Name or service"],
 }
 

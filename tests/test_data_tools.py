@@ -676,7 +676,7 @@ def test_antmaze_is_imported_as_d4rl_reads_it(run, tmp_path, seed, level, name):
     path, data = d4rl_file(tmp_path, name, seed)
     assert run(import_d4rl, path)[0] == 0
     dataset = dmg.open_dataset(f"antmaze-{level}-v2")
-    assert list(minari.list_local_datasets()) == [dataset.id] == [f"d4rl/antmaze/{level}-v2"]
+    assert list(minari.list_local_datasets()) == [dataset.id] == [f"imported/antmaze/{level}-v2"]
     assert equal(qlearning_dataset(data), transitions(dataset.id))
     kept = ~data["timeouts"][:-1]
     assert dataset.total_episodes == (np.diff(kept, prepend=False) & kept).sum()  # cut at timeouts alone
@@ -702,7 +702,9 @@ def test_locomotion_is_imported_as_d4rl_reads_it(run, tmp_path, seed, offset):
 def test_an_imported_antmaze_is_recovered_in_a_new_process(tmp_path):
     path, _ = d4rl_file(tmp_path, ANTMAZES["large-play"])
     subprocess.run([sys.executable, ROOT / "benchmark" / "import_d4rl.py", path], check=True)
-    code = "import minari; env = minari.load_dataset('d4rl/antmaze/large-play-v2').recover_environment(); "
+    code = (
+        "import minari; env = minari.load_dataset('imported/antmaze/large-play-v2').recover_environment(); "
+    )
     code += "print(env.spec.max_episode_steps, *env.reset(seed=0)[0].shape)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["1000", "29"], done.stderr
@@ -745,9 +747,9 @@ def test_unsound_files(refused, tmp_path, change, words):
         (HOPPER, ["--id", "mine"], "--id"),
         (HOPPER, ["--id", "../mine-v0"], "--id"),
         (HOPPER, ["--id", "é/x-v0"], "--id"),
-        (HOPPER, ["--id", "d4rl/é-v0"], "--id"),
+        (HOPPER, ["--id", "imported/é-v0"], "--id"),
         (HOPPER, ["--id", "a/x-v0"], "--id"),
-        (HOPPER, ["--id", "d4rl/x-v²"], "--id"),
+        (HOPPER, ["--id", "imported/x-v²"], "--id"),
         ("hopper_mine.hdf5", [], "not named like"),
         ("hopper_medium.hdf5", [], "not named like"),
         (ANTMAZE.format("u", True, False), [], "not named like"),
@@ -770,9 +772,9 @@ def test_other_refusals(run, refused, tmp_path):
     assert "download it again" in refused(import_d4rl, tmp_path / HOPPER)
     path, _ = d4rl_file(tmp_path, "hopper_mine.hdf5")
     assert not minari.list_local_datasets()
-    assert run(import_d4rl, path, "--id", "d4rl/hopper/mine-v0")[0] == 0
-    assert list(minari.list_local_datasets()) == ["d4rl/hopper/mine-v0"]
-    assert "is there already" in refused(import_d4rl, path, "--id", "d4rl/hopper/mine-v0")
+    assert run(import_d4rl, path, "--id", "imported/hopper/mine-v0")[0] == 0
+    assert list(minari.list_local_datasets()) == ["imported/hopper/mine-v0"]
+    assert "is there already" in refused(import_d4rl, path, "--id", "imported/hopper/mine-v0")
 
 
 def test_episodes_without_a_step_are_not_stored(capsys):
@@ -797,7 +799,7 @@ def test_pipes_in_the_place_of_files(run, refused, tmp_path):
     os.mkfifo(stored)
     assert "is there already" in refused(import_d4rl, path)
     assert run(import_d4rl, path, "--overwrite")[0] == 0
-    assert equal(qlearning_dataset(data)[:3], transitions("d4rl/hopper/medium-replay-v2")[:3])
+    assert equal(qlearning_dataset(data)[:3], transitions("imported/hopper/medium-replay-v2")[:3])
 
 
 # --- what stops them ---
@@ -865,7 +867,7 @@ def commands(folder, run="runs/RUN"):
     """A short call of each tool, and the data set that it makes."""
     yield (export_replay, run, REPLAY), REPLAY
     yield (collect_local, "pointmaze-umaze", "--steps", 201), "local/pointmaze/umaze-v0"
-    yield (import_d4rl, d4rl_file(folder)[0]), "d4rl/hopper/medium-replay-v2"
+    yield (import_d4rl, d4rl_file(folder)[0]), "imported/hopper/medium-replay-v2"
 
 
 @pytest.mark.parametrize(

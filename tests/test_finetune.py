@@ -238,9 +238,9 @@ def test_the_canonical_command(monkeypatch):
 
 def test_presets():
     """nu falls to a hundredth of what it is offline; only the large AntMaze has an online discount."""
-    online_gamma = {"D4RL/antmaze/large-diverse-v1": 0.9975, "d4rl/antmaze/large-play-v2": 0.995}
+    online_gamma = {"D4RL/antmaze/large-diverse-v1": 0.9975, "imported/antmaze/large-play-v2": 0.995}
     tasks = {"D4RL/antmaze/large-diverse-v1": "AntMaze_Large-v4", "D4RL/antmaze/umaze-v1": "AntMaze_UMaze-v4"}
-    tasks |= {"d4rl/antmaze/large-play-v2": "D4RLAntMaze/large-v2"}
+    tasks |= {"imported/antmaze/large-play-v2": "D4RLAntMaze/large-v2"}
     tasks |= {"mujoco/hopper/medium-v0": "Hopper-v5", "mujoco/ant/expert-v0": "Ant-v5"}
     for name, env_id in tasks.items():
         args = ft.Args(**ft.presets(SimpleNamespace(id=name, env_spec=SimpleNamespace(id=env_id))))

@@ -161,7 +161,7 @@ def test_what_differs_in_more_than_the_seed_is_a_row_of_its_own(run_report, chan
     assert sorted(row["every seed"] for row in rows) == ["2.0", "3.0"]
 
 
-MEDIUM = "d4rl/hopper/medium-v2"
+MEDIUM = "imported/hopper/medium-v2"
 DMG = {
     "lam": 0.25,
     "nu": 0.1,
@@ -182,11 +182,11 @@ TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
     "script, settings, data, name",
     [
         ("dmg_offline", DMG, MEDIUM, "DMG"),
-        ("dmg_offline", DMG | {"nu": 10.0}, "d4rl/hopper/medium-expert-v2", "DMG"),
-        ("dmg_offline", DMG, "d4rl/hopper/medium-expert-v2", "DMG, nu 0.1"),
+        ("dmg_offline", DMG | {"nu": 10.0}, "imported/hopper/medium-expert-v2", "DMG"),
+        ("dmg_offline", DMG, "imported/hopper/medium-expert-v2", "DMG, nu 0.1"),
         ("dmg_offline", DMG | IN_MAZE, "local/pointmaze/umaze-v0", "DMG"),
         ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.995}, "D4RL/antmaze/umaze-v1", "DMG"),
-        ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.99}, "d4rl/antmaze/umaze-v2", "DMG"),
+        ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.99}, "imported/antmaze/umaze-v2", "DMG"),
         ("dmg_offline", DMG | {"lam": 0.0}, MEDIUM, "DMG, lam 0"),
         ("dmg_offline", DMG | {"expectile": 0.5}, MEDIUM, "DMG, expectile 0.5"),
         ("dmg_offline", IN_SAMPLE, MEDIUM, "IQL corner of DMG"),
@@ -569,12 +569,18 @@ def test_runtimes_are_hours_per_million_updates_of_a_member(draw):
 
 
 def test_the_papers_numbers_stand_beside_ours(run_report):
-    write("a", [[0, 10, 20]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2")
+    write("a", [[0, 10, 20]], env_id="hopper-medium-v2", dataset_id="imported/hopper/medium-v2")
     write("b", [[0, 10, 30]], env_id="local/antmaze/large-v0", dataset_id="local/antmaze/large-v0")
     write("c", [[0, 10, 40]], env_id="mine", dataset_id="mine/first-v0")
-    write("d", [[0, 10, 50]], env_id="hopper-medium-v2", dataset_id="d4rl/hopper/medium-v2", script="dmg_xql")
+    write(
+        "d",
+        [[0, 10, 50]],
+        env_id="hopper-medium-v2",
+        dataset_id="imported/hopper/medium-v2",
+        script="dmg_xql",
+    )
     tuned = {"script": "dmg_finetune", "args": {"offline_steps": 5, "online_steps": 5}, "step": 10}
-    write("e", [[0, 1]], env_id="antmaze-umaze-v2", dataset_id="d4rl/antmaze/umaze-v2", **tuned)
+    write("e", [[0, 1]], env_id="antmaze-umaze-v2", dataset_id="imported/antmaze/umaze-v2", **tuned)
     for name in "be":
         with_member(name, nu=0.5)
     rows, *_ = run_report("a", "b", "c", "d", "e")
@@ -605,14 +611,14 @@ MILLION = {"step": 10**6, "args": {"offline_steps": 10**6}, "env_id": "hopper-me
 def test_the_papers_number_is_for_its_settings(run_report, changes, of_member, paper):
     script = "dmg_finetune" if "online_steps" in changes else "dmg_offline"
     run = MILLION | {"args": MILLION["args"] | changes, "script": script, "step": 2 * 10**6}
-    write("a", [[0, 10, 20]], dataset_id="d4rl/hopper/medium-v2", **run)
+    write("a", [[0, 10, 20]], dataset_id="imported/hopper/medium-v2", **run)
     with_member("a", **of_member)
     (row,), *_ = run_report("a")
     assert row["paper"] == paper
 
 
 def test_ten_seeds_compare_with_table_6(run_report):
-    write("a", [[0, 10, 20]] * 10, seeds=range(10), dataset_id="d4rl/hopper/medium-v2", **MILLION)
+    write("a", [[0, 10, 20]] * 10, seeds=range(10), dataset_id="imported/hopper/medium-v2", **MILLION)
     (row,), *_ = run_report("a")
     assert row["paper"] == "100.5 ± 1.0"
 
@@ -623,18 +629,23 @@ def test_ten_seeds_compare_with_table_6(run_report):
         ("iql", IN_SAMPLE, MEDIUM, "66.3 (IQL paper)"),
         ("dmg_offline", IN_SAMPLE, MEDIUM, "66.2"),  # IQL as DMG's authors ran it
         ("iql", IN_SAMPLE | {"expectile": 0.5}, MEDIUM, "-"),
-        ("iql", IN_SAMPLE, "d4rl/hopper/expert-v2", "109.4"),  # IQL's authors have none
-        ("iql", IN_SAMPLE | IN_MAZE, "d4rl/antmaze/umaze-v2", "87.5 (IQL paper; here -v2 instead of -v0)"),
+        ("iql", IN_SAMPLE, "imported/hopper/expert-v2", "109.4"),  # IQL's authors have none
+        (
+            "iql",
+            IN_SAMPLE | IN_MAZE,
+            "imported/antmaze/umaze-v2",
+            "87.5 (IQL paper; here -v2 instead of -v0)",
+        ),
         ("iql", IN_HAND, "D4RL/door/human-v2", "4.3 (IQL paper; here other data)"),
         ("iql", IN_HAND, "D4RL/kitchen/complete-v2", "62.5 (IQL paper; here other data)"),
         ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "41.9 ± 50.5 (RD slides)"),
         ("rd_td3", TD3_N | {"rd_coef": 0.001}, MEDIUM, "103.0 ± 0.8 (RD slides)"),
-        ("rd_td3", TD3_BC | {"rd_coef": 0.0}, "d4rl/hopper/medium-replay-v2", "61.2 (RD slides)"),
+        ("rd_td3", TD3_BC | {"rd_coef": 0.0}, "imported/hopper/medium-replay-v2", "61.2 (RD slides)"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.001}, MEDIUM, "-"),  # not at hand
         (
             "rd_sac",
             {"cql_alpha": 10.0, "rd_coef": 0.001},
-            "d4rl/hopper/medium-replay-v2",
+            "imported/hopper/medium-replay-v2",
             "100.3 (RD slides)",
         ),
     ],
@@ -652,18 +663,18 @@ def test_iql_from_offline_to_online_and_its_totals(run_report):
     online = {"args": IN_SAMPLE | IN_MAZE | {"tau": 0.005, "offline_steps": 10**6, "online_steps": 10**6}}
     offline = {"args": IN_SAMPLE | {"offline_steps": 10**6}, "step": 10**6}
     for name, run in {"antmaze/umaze": online, "antmaze/large-play": online}.items():
-        data = f"d4rl/{name}-v2"
+        data = f"imported/{name}-v2"
         write(name[-4:], [[0, 1]], env_id=data, dataset_id=data, script="iql", step=2 * 10**6, **run)
     for name in ("hopper", "walker2d"):
-        data = f"d4rl/{name}/medium-v2"
+        data = f"imported/{name}/medium-v2"
         write(name, [[0, 10, 70]], env_id=data, dataset_id=data, script="iql", **offline)
     rows, *_ = run_report("maze", "play", "hopper", "walker2d")
     there = "(IQL paper fine-tuning; here -v2 instead of -v0)"
     assert [(row["data"], row["method"], row["paper"]) for row in rows] == [
-        ("d4rl/antmaze/large-play-v2", "IQL online", f"46.0 {there}"),
-        ("d4rl/antmaze/umaze-v2", "IQL online", f"96.0 {there}"),
-        ("d4rl/hopper/medium-v2", "IQL", "66.3 (IQL paper)"),
-        ("d4rl/walker2d/medium-v2", "IQL", "78.3 (IQL paper)"),
+        ("imported/antmaze/large-play-v2", "IQL online", f"46.0 {there}"),
+        ("imported/antmaze/umaze-v2", "IQL online", f"96.0 {there}"),
+        ("imported/hopper/medium-v2", "IQL", "66.3 (IQL paper)"),
+        ("imported/walker2d/medium-v2", "IQL", "78.3 (IQL paper)"),
         ("total of 2", "IQL online", f"142.0 {there}"),
         ("total of 2", "IQL", "144.6 (IQL paper)"),
     ]
@@ -671,7 +682,7 @@ def test_iql_from_offline_to_online_and_its_totals(run_report):
 
 def test_totals_of_antmaze_are_apart(run_report):
     for name in ("hopper/medium", "walker2d/medium", "antmaze/umaze", "antmaze/medium-play"):
-        data, maze = f"d4rl/{name}-v2", IN_MAZE | {"tau": 0.005} if "maze" in name else {}
+        data, maze = f"imported/{name}-v2", IN_MAZE | {"tau": 0.005} if "maze" in name else {}
         args = {key: value for key, value in (DMG | maze).items() if key not in ("lam", "nu")}
         run = MILLION | {"env_id": data, "args": args | {"offline_steps": 10**6}}
         write(name.replace("/", "-"), [[0, 1, 50]], dataset_id=data, **run)

@@ -3,27 +3,28 @@
 Paper: Mao et al., NeurIPS 2024, https://arxiv.org/abs/2411.07934
 Authors' code: https://github.com/maoyixiu/DMG
 
-For transitions (s, a, r, s') of the dataset, with the advantage A = min Q'(s, a) - V(s):
+For transitions (s, a, r, s') of the dataset, with A = min Q'(s, a) - V(s), where min is over the critics and
+Q' and pi' are target networks (Polyak averages):
 
-    V       minimises        E[ exp(z) - z - 1 ],  z = min(A / gumbel_beta, max_clip)               Table 3
+    V       minimises        E[ exp(z) - z - 1 ],  z = min(A / gumbel_beta, max_clip)                   XQL
     Q       is regressed on  r + gamma (1 - termination) [ lam min Q'(s', a') + (1 - lam) V(s') ]   Eq. (16)
     policy  minimises        E[ -q_scale min Q(s, pi(s)) + nu w |pi(s) - a|^2 ]                     Eq. (14)
 
-where a' = pi'(s') + clipped noise and w = min(exp(inverse_temperature A), max_weight). lam is the share of
-the policy's own action in the target of Q, nu the strength of the pull towards good data actions. Q' and pi'
-are target networks (Polyak averages); min is over the critics; |pi(s) - a|^2 is a mean over the dimensions of
-the action; q_scale = q_weight / mean|min Q(s, pi(s))| makes nu independent of the rewards' scale. Where paper
-and authors' code differ, this file follows the code, which produced the paper's numbers.
+where a' = pi'(s') + clipped noise, w = min(exp(inverse_temperature A), max_weight), and |pi(s) - a|^2 is a
+mean over the dimensions of the action. lam is the share of the policy's own action in the target of Q, nu the
+strength of the pull towards good data actions. q_scale = q_weight / mean|min Q(s, pi(s))|, a constant to the
+gradient, makes nu independent of the rewards' scale. Where paper and authors' code differ
+(benchmark/README.md), this file follows the code, which produced the paper's numbers.
 
 Unclipped, V = gumbel_beta log E exp(min Q' / gumbel_beta), the maximum of Q' for small gumbel_beta, the mean
 for large. XQL: Garg et al., ICLR 2023, https://arxiv.org/abs/2301.02328. DMG's authors released no code
-for this variant; all but V is as in dmg_offline.py.
+for this variant.
 
     python dmg_xql.py                                               # a small maze recorded on this machine
     python dmg_xql.py --env-id antmaze-large-play --lam 0.25        # a short name, or any Minari id
     python dmg_xql.py --env-id hopper-medium --seed 1 2 3           # three runs (members) trained as one
 
-To read it: update() is the algorithm, train() the loop around it. Below the banner is the harness.
+To read it: new are value_loss() and its flags; all else is as in dmg_offline.py.
 """
 
 import contextlib
@@ -77,7 +78,7 @@ class Args:
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
-    trust_env: bool = False  # make the data set's environment whatever code its metadata name
+    trust_env: bool = False  # run whatever environment code the data set names; else only known code
     log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
@@ -97,7 +98,7 @@ class Args:
 
     lam: tuple[float, ...] = (0.25,)  # share of the policy's value in the target of Q; 0: IQL's, 1: TD3's
     nu: tuple[float, ...] = (0.1,)  # strength of the pull towards good data actions
-    q_weight: float = 1.0  # factor on q_scale; 0 leaves weighted imitation alone, as in IQL and AWAC
+    q_weight: float = 1.0  # factor on q_scale; 0: weighted imitation only, as in IQL and AWAC
     inverse_temperature: float = 3.0  # how steeply a data action's weight grows with its advantage
     max_weight: float = 3.0  # cap on that weight
     gumbel_beta: float = 5.0  # of the in-sample value, in units of Q: towards 0 the maximum, large the mean
@@ -164,7 +165,8 @@ class Agent(nn.Module):
 
     def __init__(self, members, mean, std, action_dim, args):
         super().__init__()
-        generators, n = [torch.Generator().manual_seed(seed) for seed, _, _ in members], len(mean)
+        n = len(mean)
+        generators = [torch.Generator().manual_seed(seed) for seed, _, _ in members]
         self.actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
         self.qf = Critic(generators, n + action_dim, args.hidden, args.critics)
         self.vf = nn.Sequential(*mlp(generators, n, args.hidden, 1), nn.Flatten(-2))  # drops the trailing 1
@@ -221,7 +223,7 @@ def update(agent, optimizers, batch, args, update_actor):
     # --- Policy, mild action generalization, Eq. (14), and targets ---
     if update_actor:
         with torch.no_grad():
-            advantage = q_data - agent.vf(observations)
+            advantage = q_data - agent.vf(observations)  # V just updated, Q' not
             weight = (args.inverse_temperature * advantage).exp().clamp(max=args.max_weight)
         policy_actions = agent.actor(observations)
         q = agent.qf(observations, policy_actions).amin(0)
@@ -250,23 +252,24 @@ def make_optimizers(agent, args):
 
 
 # As in dmg_offline.py
-def draw(generators, updates, transitions, action_dim, args):
+def draw(generators, updates, n_data, action_dim, args):
     """Indices (updates, M, B) and TD3's noise (updates, M, B, m), each member's from its own generator."""
     shape, device = (updates, args.batch_size), generators[0].device
-    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    indices = [torch.randint(n_data, shape, generator=g, device=device) for g in generators]
     noise = [torch.randn(*shape, action_dim, generator=g, device=device) for g in generators]
     noise = args.policy_noise * torch.stack(noise, 1)
     return torch.stack(indices, 1), noise.clamp(-args.noise_clip, args.noise_clip)
 
 
 # As in dmg_offline.py
-def train(train_step, optimizers, generators, transitions, action_dim, step, updates, args):
-    """Updates step + 1, ..., step + updates, on batches of the transitions; returns the last losses.
+def train(train_step, optimizers, generators, n_data, action_dim, step, updates, args):
+    """Updates step + 1, ..., step + updates, on batches of the n_data transitions; returns the last losses.
 
-    train_step(indices, noise, update_actor=...) is update() on the transitions with these indices.
+    train_step(indices, noise, update_actor=...), made in main(), is update() on the rows with these indices.
     """
-    indices, noise = draw(generators, updates, transitions, action_dim, args)
-    actor_lr, losses = optimizers["actor"].param_groups[0]["lr"], {}  # a tensor: filling it sets the rate
+    indices, noise = draw(generators, updates, n_data, action_dim, args)
+    actor_lr = optimizers["actor"].param_groups[0]["lr"]  # a tensor: filling it sets the rate
+    losses = {}
     for i in range(updates):
         step += 1
         update_actor = step % args.policy_frequency == 0
@@ -275,6 +278,9 @@ def train(train_step, optimizers, generators, transitions, action_dim, step, upd
             actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
         losses |= train_step(indices[i], noise[i], update_actor=update_actor)
     return losses
+
+
+LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 
 
 def presets(dataset):
@@ -293,10 +299,8 @@ def presets(dataset):
 
 def check_flags(args):
     """Refuse values of this method's own flags that no member could train with."""
-    require(
-        min(args.offline_steps, args.policy_frequency, args.critics) >= 1,
-        "--offline-steps, --policy-frequency and --critics: 1 or more",
-    )
+    counts = (args.offline_steps, args.policy_frequency, args.critics)
+    require(min(counts) >= 1, "--offline-steps, --policy-frequency and --critics: 1 or more")
     require(max(*args.lam, args.gamma, args.tau) <= 1, "--lam, --gamma and --tau must be at most 1")
     require(args.gumbel_beta > 0, "--gumbel-beta must be above 0")
 
@@ -469,7 +473,6 @@ def check(args):
 
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
-LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 SHORT_NAMES = {
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),

@@ -89,7 +89,7 @@ class Args:
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
-    trust_env: bool = False  # make the data set's environment whatever code its metadata name
+    trust_env: bool = False  # run whatever environment code the data set names; else only known code
     log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
@@ -257,19 +257,19 @@ def make_optimizers(agent, args):
     return optimizers
 
 
-def draw(generators, updates, transitions, args):
+def draw(generators, updates, n_data, args):
     """Indices (updates, M, B), each member's from its own generator."""
     shape, device = (updates, args.batch_size), generators[0].device
-    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    indices = [torch.randint(n_data, shape, generator=g, device=device) for g in generators]
     return torch.stack(indices, 1)
 
 
-def train(train_step, optimizers, generators, transitions, action_dim, step, updates, args):
-    """Updates step + 1, ..., step + updates, on batches of the transitions; returns the last losses.
+def train(train_step, optimizers, generators, n_data, action_dim, step, updates, args):
+    """Updates step + 1, ..., step + updates, on batches of the n_data transitions; returns the last losses.
 
     train_step(indices) is update() on the transitions with these indices.
     """
-    indices = draw(generators, updates, transitions, args)
+    indices = draw(generators, updates, n_data, args)
     actor_lr, losses = optimizers["actor"].param_groups[0]["lr"], {}  # a tensor: filling it sets the rate
     for i in range(updates):
         # offline alone: a cosine to 0, from the full rate at the first update
@@ -613,7 +613,6 @@ def check(args):
 
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
-LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 SHORT_NAMES = {
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),

@@ -109,7 +109,7 @@ class Args:
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
-    trust_env: bool = False  # make the data set's environment whatever code its metadata name
+    trust_env: bool = False  # run whatever environment code the data set names; else only known code
     log_interval: int = 250  # updates between two entries of the losses; a GPU synchronises only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
@@ -399,23 +399,23 @@ def make_optimizers(agent, args):
     return optimizers
 
 
-def draw(generators, updates, transitions, action_dim, args):
+def draw(generators, updates, n_data, action_dim, args):
     """Indices (updates, M, B), noise and uniform actions (updates, samples, M, B, m), each member's own."""
     k, device = args.cql_actions if args.cql_alpha else 0, generators[0].device
     shape, last = (updates, args.batch_size), (args.batch_size, action_dim)
-    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    indices = [torch.randint(n_data, shape, generator=g, device=device) for g in generators]
     noise = [torch.randn(updates, 2 + 2 * k, *last, generator=g, device=device) for g in generators]
     uniform = [2 * torch.rand(updates, 1 + k, *last, generator=g, device=device) - 1 for g in generators]
     return torch.stack(indices, 1), torch.stack(noise, 2), torch.stack(uniform, 2)
 
 
 # As in rd_td3.py
-def train(train_step, optimizers, generators, transitions, action_dim, step, updates, args):
+def train(train_step, optimizers, generators, n_data, action_dim, step, updates, args):
     """Updates step + 1, ..., step + updates, on batches of the transitions; returns the last losses.
 
     train_step(indices, noise, uniform, update_actor=...) is update() on the transitions with these indices.
     """
-    indices, noise, uniform = draw(generators, updates, transitions, action_dim, args)
+    indices, noise, uniform = draw(generators, updates, n_data, action_dim, args)
     losses = {}
     for i in range(updates):
         step += 1
@@ -618,7 +618,6 @@ def check(args):
 
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
-LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 SHORT_NAMES = {
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),

@@ -100,7 +100,7 @@ class Args:
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
-    trust_env: bool = False  # make the data set's environment whatever code its metadata name
+    trust_env: bool = False  # run whatever environment code the data set names; else only known code
     log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
@@ -334,22 +334,22 @@ def make_optimizers(agent, args):
     return optimizers
 
 
-def draw(generators, updates, transitions, action_dim, args):
+def draw(generators, updates, n_data, action_dim, args):
     """Indices (updates, M, B), TD3's noise and uniform actions (updates, M, B, m), each member's own."""
     shape, device = (updates, args.batch_size), generators[0].device
-    indices = [torch.randint(transitions, shape, generator=g, device=device) for g in generators]
+    indices = [torch.randint(n_data, shape, generator=g, device=device) for g in generators]
     noise = [torch.randn(*shape, action_dim, generator=g, device=device) for g in generators]
     noise = args.policy_noise * torch.stack(noise, 1)
     uniform = [2 * torch.rand(*shape, action_dim, generator=g, device=device) - 1 for g in generators]
     return torch.stack(indices, 1), noise.clamp(-args.noise_clip, args.noise_clip), torch.stack(uniform, 1)
 
 
-def train(train_step, optimizers, generators, transitions, action_dim, step, updates, args):
+def train(train_step, optimizers, generators, n_data, action_dim, step, updates, args):
     """Updates step + 1, ..., step + updates, on batches of the transitions; returns the last losses.
 
     train_step(indices, noise, uniform, update_actor=...) is update() on the transitions with these indices.
     """
-    indices, noise, uniform = draw(generators, updates, transitions, action_dim, args)
+    indices, noise, uniform = draw(generators, updates, n_data, action_dim, args)
     losses = {}
     for i in range(updates):
         step += 1
@@ -371,10 +371,8 @@ def presets(dataset):
 
 def check_flags(args):
     """Refuse values of this method's own flags that no member could train with."""
-    require(
-        min(args.offline_steps, args.policy_frequency, args.critics) >= 1,
-        "--offline-steps, --policy-frequency and --critics: 1 or more",
-    )
+    counts = (args.offline_steps, args.policy_frequency, args.critics)
+    require(min(counts) >= 1, "--offline-steps, --policy-frequency and --critics: 1 or more")
     require(max(args.gamma, args.tau) <= 1, "--gamma and --tau must be at most 1")
     require(args.hidden, "--hidden: RD is about the last hidden layer, give one or more")
     is_fine = args.critics > 1 or args.kappa == args.kappa_ood == 0
@@ -549,7 +547,6 @@ def check(args):
 
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
-LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 SHORT_NAMES = {
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),

@@ -294,7 +294,10 @@ def presets(dataset):
         return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
-    return dict(nu=(10.0,)) if task in LOCOMOTION and "expert" in dataset.id else {}
+    if task in EPISODE_STEPS:
+        print("note: there are no published settings of DMG for Adroit and Kitchen: locomotion's are used")
+    is_expert = task in (*LOCOMOTION, *EPISODE_STEPS) and "expert" in dataset.id
+    return dict(nu=(10.0,)) if is_expert else {}
 
 
 def check_flags(args):
@@ -479,6 +482,8 @@ SHORT_NAMES = {
     r"antmaze-(.+)-v2": (r"imported/antmaze/\1-v2", "D4RLAntMaze"),
     r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
     r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
+    r"(pen|hammer|door|relocate)-(.+)": (r"D4RL/\1/\2-v2", r"AdroitHand\1"),
+    r"kitchen-(.+)": (r"D4RL/kitchen/\1-v2", "FrankaKitchen"),
 }
 # What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
 TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
@@ -488,6 +493,11 @@ sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
 REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
 REFERENCE_RETURNS |= dict.fromkeys(("minari-antmaze", "d4rl-antmaze", "pointmaze"), (0.0, 1.0))
+REFERENCE_RETURNS |= {"pen": (96.262799, 3076.8331017826877), "hammer": (-274.856578, 12794.134825156867)}
+REFERENCE_RETURNS |= {"door": (-56.512833, 2880.5693087298737), "relocate": (-6.425911, 4233.877797728884)}
+REFERENCE_RETURNS |= {"kitchen": (0.0, 4.0)}
+# Steps of D4RL's episodes, to which these returns belong; Minari's environments play longer
+EPISODE_STEPS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200, "kitchen": 280}
 # D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
 MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
 
@@ -518,8 +528,9 @@ def open_dataset(env_id):
 
 
 def task_of(dataset):
-    """hopper, pointmaze, minari-antmaze, d4rl-antmaze, ...: the environment without its maze and version."""
+    """hopper, pen, kitchen, minari-antmaze, d4rl-antmaze, ...: the environment without maze and version."""
     name = re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
+    name = re.sub("^(adroithand|franka)", "", name)
     return {"antmaze": "minari-antmaze", "d4rlantmaze": "d4rl-antmaze"}.get(name, name)
 
 
@@ -581,15 +592,23 @@ def make_env(dataset, trust_env=False, **options):
     """The dataset's environment, with flat observations and actions in [-1, 1]; options such as render_mode.
 
     A maze is that of the data, not the one stored for evaluation, which may be another. Its goal is not
-    observed, and OneGoal ends its episodes.
+    observed, and OneGoal ends its episodes. A kitchen pays once for a task and ends when all are done; the
+    stored one pays again at every later step.
     """
     if not trust_env:
         check_trust(dataset)
-    if task_of(dataset) in ("minari-antmaze", "pointmaze"):
+    task = task_of(dataset)
+    if task in EPISODE_STEPS:
+        options["max_episode_steps"] = EPISODE_STEPS[task]
+    if task == "kitchen":
+        options |= dict(remove_task_when_completed=True, terminate_on_tasks_completed=True)
+    if task in ("minari-antmaze", "pointmaze"):
         env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
         env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
     else:
         env = dataset.recover_environment(eval_env=True, **options)
+    if task == "kitchen":
+        env = gym.wrappers.FilterObservation(env, ("observation",))
     return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), np.float32(-1), np.float32(1))
 
 
@@ -613,7 +632,8 @@ def load_transitions(dataset, env, args):
     is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
     require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-    is_maze, episodes, returns = env.has_wrapper_attr("is_at_goal"), [], []
+    is_maze, is_kitchen = env.has_wrapper_attr("is_at_goal"), task_of(dataset) == "kitchen"
+    episodes, returns = [], []
     print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
     bar = dict(total=dataset.total_episodes, unit=" episodes", delay=2, leave=False, disable=None)
     with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
@@ -623,6 +643,11 @@ def load_transitions(dataset, env, args):
                 terminations = env.get_wrapper_attr("is_at_goal")(observations["achieved_goal"][1:])
                 rewards = terminations.astype(np.float32)
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
+            elif is_kitchen:
+                # as in D4RL's data: rewards stay the number of tasks done at each step (paid once they would
+                # depend on the past, and only evaluation does so), and demonstrations end in a terminal
+                observations = observations["observation"]
+                terminations = np.arange(1, len(rewards) + 1) == len(rewards)
             observations, steps = flatten(observations), len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
             wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
@@ -630,7 +655,7 @@ def load_transitions(dataset, env, args):
                 raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
             length = terminations.argmax() + 1 if terminations.any() else steps
-            returns.append(rewards[:length].sum())
+            returns.append(rewards[:length].max() if is_kitchen else rewards[:length].sum())
             actions, rewards = (episode.actions - middle) / half, rewards - args.step_cost
             episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
         data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]

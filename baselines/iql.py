@@ -18,7 +18,7 @@ Online each update follows a step in the environment, with an action sampled fro
 [-1, 1]; the data stay in the buffer. The actor's learning rate falls along a cosine to 0 in a run that is
 offline alone (also if another one goes online from it, with --checkpoint), and is constant in both phases of
 a run that goes online. In large AntMazes the discount is 0.995 online, as in DMG's comparison; IQL's authors
-keep 0.99. Their settings for Adroit and Kitchen are not here.
+keep 0.99. In Adroit and Kitchen the actor's hidden layers have dropout in training (--dropout).
 
     python baselines/iql.py --env-id hopper-medium --seed 1 2 3  # three runs (members) trained as one
     python baselines/iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
@@ -111,6 +111,7 @@ class Args:
     inverse_temperature: float = 3.0  # how steeply a data action's weight grows with its advantage
     max_weight: float = 100.0  # cap on that weight
     expectile: float = 0.7  # of the in-sample value; 0.5 is the mean, 1 the maximum
+    dropout: float = 0.0  # share of the actor's hidden units that an update leaves out, at random
 
 
 MEMBERS = ("seed",)  # flags of which every combination is a member
@@ -195,17 +196,27 @@ def value_loss(advantage, args):
     return (weight * advantage**2).mean(-1)
 
 
+def with_dropout(actor, observations, factors):
+    """The policy's means (M, B, m), its hidden layer k times factors[k] (M, B, width) of draw_factors."""
+    x, factors = observations, iter(factors)
+    for layer in actor:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            x = x * next(factors)
+    return x
+
+
 def update(agent, optimizers, batch, args):
     """One update of all members; returns their losses, (M,) each.
 
     batch: observations (M, B, n), actions (M, B, m) in [-1, 1], rewards (M, B), next observations (M, B, n),
-    and terminations (M, B). Losses are means over the batch, summed over members: every member's gradient is
-    its own, and a NaN stays with its member. There may be no member axis: plain networks V(s) -> (B,), mean
-    of pi(s) -> (B, m) in [-1, 1], Q(s, a) -> (2, B) train as they are, with a parameter log_std (m,): give
-    it to the actor's optimizer, or the std silently stays as it is.
+    and terminations (M, B); with dropout also what draw_factors gives. Losses are means over the batch,
+    summed over members: every member's gradient is its own, and a NaN stays with its member. There may be no
+    member axis: plain networks V(s) -> (B,), mean of pi(s) -> (B, m) in [-1, 1], Q(s, a) -> (2, B) train as
+    they are, with a parameter log_std (m,): give it to the actor's optimizer, or the std silently stays.
     No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
     """
-    observations, actions, rewards, next_observations, terminations = batch
+    observations, actions, rewards, next_observations, terminations, *factors = batch
 
     # --- V, the in-sample value, Eq. (5) ---
     with torch.no_grad():
@@ -222,7 +233,7 @@ def update(agent, optimizers, batch, args):
     with torch.no_grad():
         advantage = q_data - agent.vf(observations)
         weight = (args.inverse_temperature * advantage).exp().clamp(max=args.max_weight)
-    means = agent.actor(observations)
+    means = with_dropout(agent.actor, observations, factors) if factors else agent.actor(observations)
     assert means.shape == actions.shape, f"the policy's means are {means.shape}, not {actions.shape}"
     log_std = agent.log_std.clamp(*LOG_STD_RANGE).expand_as(means)
     actor_loss = -(weight * log_likelihood(actions, means, log_std)).mean(-1)
@@ -264,10 +275,24 @@ def draw(generators, updates, n_data, args):
     return torch.stack(indices, 1)
 
 
+def draw_factors(generators, args):
+    """Dropout for one update: 0 with probability --dropout, else 1 / (1 - dropout), (M, B, width) a layer.
+
+    Each member's are from its own generator. Nothing is drawn without dropout. They are not drawn ahead:
+    those of a block of updates would take gigabytes.
+    """
+    device, factors = generators[0].device, []
+    for width in args.hidden if args.dropout else ():
+        shape = (args.batch_size, width)
+        uniform = [torch.rand(shape, generator=g, device=device) for g in generators]
+        factors.append((torch.stack(uniform) >= args.dropout) / (1 - args.dropout))
+    return factors
+
+
 def train(train_step, optimizers, generators, n_data, action_dim, step, updates, args):
     """Updates step + 1, ..., step + updates, on batches of the n_data transitions; returns the last losses.
 
-    train_step(indices) is update() on the transitions with these indices.
+    train_step(indices, *factors) is update() on the transitions with these indices.
     """
     indices = draw(generators, updates, n_data, args)
     actor_lr, losses = optimizers["actor"].param_groups[0]["lr"], {}  # a tensor: filling it sets the rate
@@ -275,7 +300,7 @@ def train(train_step, optimizers, generators, n_data, action_dim, step, updates,
         # offline alone: a cosine to 0, from the full rate at the first update
         progress = 0 if args.online_steps else (step + i) / args.offline_steps
         actor_lr.fill_(args.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
-        losses |= train_step(indices[i])
+        losses |= train_step(indices[i], *draw_factors(generators, args))
     return losses
 
 
@@ -302,7 +327,7 @@ def train_online(
     for t in range(step + 1 - args.offline_steps, step + 1 - args.offline_steps + steps):  # t = 1, 2, ...
         interact(t)
         indices = draw(generators, 1, n_data + t, args)
-        losses |= train_step(indices[0])
+        losses |= train_step(indices[0], *draw_factors(generators, args))
     return losses
 
 
@@ -329,6 +354,8 @@ def presets(dataset):
         return maze | dict(gamma=gamma, online_gamma=online_gamma, eval_interval=50_000, eval_episodes=100)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
+    if task in EPISODE_STEPS:  # Adroit and Kitchen
+        return dict(normalize_rewards=False, inverse_temperature=0.5, dropout=0.1)
     return {} if task in ("hopper", "halfcheetah", "walker2d") else dict(normalize_rewards=False)
 
 
@@ -338,6 +365,7 @@ def check_flags(args):
     shares = (args.gamma, args.online_gamma, args.tau)
     require(max(shares) <= 1, "--gamma, --online-gamma and --tau must be at most 1")
     require(0 < args.expectile <= 1, "--expectile must be above 0 and at most 1")
+    require(args.dropout < 1, "--dropout must be below 1")
 
 
 # ==========================================================================================================
@@ -619,6 +647,8 @@ SHORT_NAMES = {
     r"antmaze-(.+)-v2": (r"imported/antmaze/\1-v2", "D4RLAntMaze"),
     r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
     r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
+    r"(pen|hammer|door|relocate)-(.+)": (r"D4RL/\1/\2-v2", r"AdroitHand\1"),
+    r"kitchen-(.+)": (r"D4RL/kitchen/\1-v2", "FrankaKitchen"),
 }
 # What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
 TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
@@ -628,6 +658,11 @@ sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
 REFERENCE_RETURNS |= {"walker2d": (1.629008, 4592.3), "ant": (-325.6, 3879.7)}
 REFERENCE_RETURNS |= dict.fromkeys(("minari-antmaze", "d4rl-antmaze", "pointmaze"), (0.0, 1.0))
+REFERENCE_RETURNS |= {"pen": (96.262799, 3076.8331017826877), "hammer": (-274.856578, 12794.134825156867)}
+REFERENCE_RETURNS |= {"door": (-56.512833, 2880.5693087298737), "relocate": (-6.425911, 4233.877797728884)}
+REFERENCE_RETURNS |= {"kitchen": (0.0, 4.0)}
+# Steps of D4RL's episodes, to which these returns belong; Minari's environments play longer
+EPISODE_STEPS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200, "kitchen": 280}
 # D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
 MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
 
@@ -658,8 +693,9 @@ def open_dataset(env_id):
 
 
 def task_of(dataset):
-    """hopper, pointmaze, minari-antmaze, d4rl-antmaze, ...: the environment without its maze and version."""
+    """hopper, pen, kitchen, minari-antmaze, d4rl-antmaze, ...: the environment without maze and version."""
     name = re.split("[-_/]", dataset.env_spec.id)[0].lower() if dataset.env_spec else "unknown"
+    name = re.sub("^(adroithand|franka)", "", name)
     return {"antmaze": "minari-antmaze", "d4rlantmaze": "d4rl-antmaze"}.get(name, name)
 
 
@@ -721,15 +757,23 @@ def make_env(dataset, trust_env=False, **options):
     """The dataset's environment, with flat observations and actions in [-1, 1]; options such as render_mode.
 
     A maze is that of the data, not the one stored for evaluation, which may be another. Its goal is not
-    observed, and OneGoal ends its episodes.
+    observed, and OneGoal ends its episodes. A kitchen pays once for a task and ends when all are done; the
+    stored one pays again at every later step.
     """
     if not trust_env:
         check_trust(dataset)
-    if task_of(dataset) in ("minari-antmaze", "pointmaze"):
+    task = task_of(dataset)
+    if task in EPISODE_STEPS:
+        options["max_episode_steps"] = EPISODE_STEPS[task]
+    if task == "kitchen":
+        options |= dict(remove_task_when_completed=True, terminate_on_tasks_completed=True)
+    if task in ("minari-antmaze", "pointmaze"):
         env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
         env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
     else:
         env = dataset.recover_environment(eval_env=True, **options)
+    if task == "kitchen":
+        env = gym.wrappers.FilterObservation(env, ("observation",))
     return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), np.float32(-1), np.float32(1))
 
 
@@ -753,7 +797,8 @@ def load_transitions(dataset, env, args):
     is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
     require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-    is_maze, episodes, returns = env.has_wrapper_attr("is_at_goal"), [], []
+    is_maze, is_kitchen = env.has_wrapper_attr("is_at_goal"), task_of(dataset) == "kitchen"
+    episodes, returns = [], []
     print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
     bar = dict(total=dataset.total_episodes, unit=" episodes", delay=2, leave=False, disable=None)
     with explained(f"{dataset.id}: the arrays of an episode cannot be read or do not fit each other"):
@@ -763,6 +808,11 @@ def load_transitions(dataset, env, args):
                 terminations = env.get_wrapper_attr("is_at_goal")(observations["achieved_goal"][1:])
                 rewards = terminations.astype(np.float32)
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
+            elif is_kitchen:
+                # as in D4RL's data: rewards stay the number of tasks done at each step (paid once they would
+                # depend on the past, and only evaluation does so), and demonstrations end in a terminal
+                observations = observations["observation"]
+                terminations = np.arange(1, len(rewards) + 1) == len(rewards)
             observations, steps = flatten(observations), len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
             wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
@@ -770,7 +820,7 @@ def load_transitions(dataset, env, args):
                 raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
             length = terminations.argmax() + 1 if terminations.any() else steps
-            returns.append(rewards[:length].sum())
+            returns.append(rewards[:length].max() if is_kitchen else rewards[:length].sum())
             actions, rewards = (episode.actions - middle) / half, rewards - args.step_cost
             episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
         data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]

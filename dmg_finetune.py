@@ -779,7 +779,8 @@ def make_env(dataset, trust_env=False, **options):
         env = dataset.recover_environment(eval_env=True, **options)
     if task == "kitchen":
         env = gym.wrappers.FilterObservation(env, ("observation",))
-    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), np.float32(-1), np.float32(1))
+    one = env.action_space.dtype.type(1)  # a kitchen has float64 and warns of float32
+    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), -one, one)
 
 
 def flatten(observations):

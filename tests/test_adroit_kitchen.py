@@ -1,4 +1,4 @@
-"""Adroit and Kitchen: D4RL's episodes, returns and pay on sets of Minari's layout; IQL's settings, dropout."""
+"""Adroit and Kitchen: D4RL's episodes, returns and pay on sets of Minari's layout; IQL's dropout there."""
 
 import re
 import signal

@@ -28,8 +28,10 @@ def split(text):
 
 
 def definition(text, name):
-    """The source of the function or class with that name, without what stands above it."""
-    (node,) = [node for node in ast.parse(text).body if getattr(node, "name", "") == name]
+    """The source of the function or class with that name, or "" if there is none."""
+    node = next((node for node in ast.parse(text).body if getattr(node, "name", "") == name), None)
+    if not node:
+        return ""
     start = min([node.lineno, *[decorator.lineno for decorator in node.decorator_list]]) - 1
     return "\n".join(text.splitlines()[start : node.end_lineno])
 
@@ -45,6 +47,8 @@ def in_step(text, read):
     drifted = [name for name, own in (("main", between), ("helpers", helpers)) if own != wanted[name]]
     for original, name in re.findall(r"^# As in (\w+\.py)\n(?:@.*\n)*(?:def|class) (\w+)", method, re.M):
         own, new = definition(method, name), definition(split(read(original))[0], name)
+        if not new:
+            sys.exit(f"# As in {original}: it has no {name}; delete that line")
         if own != new:
             drifted.append(name)
             method = method.replace(own, new)
@@ -54,6 +58,8 @@ def in_step(text, read):
 def main():
     paths, has_drifted = {path.name: path for path in SCRIPTS}, False
     for path in SCRIPTS:
+        if not (MAIN in path.read_text() and HELPERS in path.read_text()):
+            sys.exit(f"{path.relative_to(ROOT)} lacks a banner: copy both from dmg_offline.py")
         text, drifted = in_step(path.read_text(), lambda name: paths[name].read_text())
         if drifted:
             has_drifted = True

@@ -1,15 +1,17 @@
 """The scripts repeat each other on purpose; tests/copies.py says what is the same."""
 
+import ast
+
 import copies
 import pytest
 
 TEXTS = {path.name: path.read_text() for path in copies.SCRIPTS}
-HINT = "run `python tests/copies.py --fix`, or read benchmark/add_a_method.md"
+HINT = "meant? delete its line `# As in ...`; else `python tests/copies.py --fix` copies the original over it"
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_nothing_has_drifted(name):
-    assert copies.MAIN in TEXTS[name] and copies.HELPERS in TEXTS[name], f"{name} lacks a banner: {HINT}"
+    assert copies.MAIN in TEXTS[name] and copies.HELPERS in TEXTS[name], f"{name} lacks a banner"
     text, drifted = copies.in_step(TEXTS[name], TEXTS.get)
     assert not drifted, f"{name}: {', '.join(drifted)} differ from the original: {HINT}"
     assert text == TEXTS[name]
@@ -30,9 +32,24 @@ def test_an_edit_is_noticed_and_mended(name, old, new):
     assert drifted == [name] and mended == text
 
 
-def test_what_is_shared_is_marked():
-    """A definition that equals the original's bears the mark, so that it is kept in step."""
-    method = copies.split(TEXTS["dmg_offline.py"])[0]
-    for name in ("Linear", "Critic", "Agent", "update", "train", "draw", "make_optimizers"):
-        text = copies.split(TEXTS["dmg_xql.py"])[0]
-        assert f"# As in dmg_offline.py\n{copies.definition(method, name)}" in text
+@pytest.mark.parametrize("name", TEXTS.keys() - {"dmg_offline.py"})
+def test_what_is_shared_is_marked(name):
+    """A definition that equals dmg_offline.py's bears a mark, so that it is kept in step."""
+    method, original = copies.split(TEXTS[name])[0], copies.split(TEXTS["dmg_offline.py"])[0]
+    for node in ast.parse(original).body:
+        text = hasattr(node, "name") and copies.definition(original, node.name)
+        if text and f"\n{text}\n" in method:
+            is_marked = f".py\n{text}" in method
+            assert is_marked, f"{name}: put `# As in dmg_offline.py` above {node.name}, which equals it"
+
+
+def test_marks_and_banners_that_are_wrong(monkeypatch, tmp_path):
+    text = TEXTS["dmg_xql.py"].replace("def value_loss", "# As in dmg_offline.py\ndef other_loss")
+    with pytest.raises(SystemExit, match="it has no other_loss"):
+        copies.in_step(text, TEXTS.get)
+    path = tmp_path / "mine.py"
+    path.write_text(TEXTS["dmg_xql.py"].replace("# You may stop here", "# Stop"))
+    monkeypatch.setattr(copies, "SCRIPTS", [path])
+    monkeypatch.setattr(copies, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match="mine.py lacks a banner"):
+        copies.main()

@@ -37,7 +37,8 @@ def test_every_flag_has_a_help_text_and_is_read(path):
     lines, fields = path.read_text().splitlines(), [node for node in args.body if hasattr(node, "annotation")]
     (members,) = [node for node in nodes(path, ast.Assign) if ast.unparse(node.targets[0]) == "MEMBERS"]
     reads = {node.attr for node in nodes(path, ast.Attribute) if ast.unparse(node.value) == "args"}
-    assert {node.target.id for node in fields} <= reads | set(ast.literal_eval(members.value))
+    unread = {node.target.id for node in fields} - reads - set(ast.literal_eval(members.value))
+    assert not unread, f"no code reads the flags {unread}: delete them"
     assert len(fields) > 20
     for node in fields:
         assert "  # " in lines[node.lineno - 1], ast.unparse(node)
@@ -65,10 +66,11 @@ def test_every_tag_is_explained(path):
     functions = [node for node in nodes(path, ast.FunctionDef) if node.name in ("update", "train_online")]
     body = "\n".join(map(ast.unparse, functions))
     losses = re.findall(r"'(\w+)': \w+", body) + re.findall(r"losses\['(\w+)'\] =", body)
-    assert {"qf_loss", "q_values", "actor_loss"} <= set(losses)
+    missing = {"qf_loss", "q_values", "actor_loss"} - set(losses)
+    assert not missing, f'update() must write its losses as {{"name": loss}}; not found: {missing}'
     tags = {f"losses/{name}" for name in losses} | set(re.findall(r'"(charts/\w+)"', source))
     for tag in tags | {"charts/SPS", "eval/episodic_return", "eval/normalized_score"}:
-        assert f"`{tag}`" in page, tag
+        assert f"`{tag}`" in page, f"benchmark/README.md, table of tags: add a row for `{tag}`"
 
 
 def test_lint_and_format():

@@ -248,7 +248,7 @@ def train_until_medium(env_id, args):
     if not is_over:
         options = options.split() if folder is None else ["--resume", folder]
         script = Path(__file__).resolve().parent.parent / "dmg_finetune.py"
-        process = subprocess.Popen([sys.executable, script, *options], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, script, *options], stdout=sys.stderr)
         try:
             while process.poll() is None and not is_over:
                 time.sleep(0.5)

@@ -59,6 +59,7 @@ import minari
 import numpy as np
 import torch
 import tyro
+from minari.storage import get_dataset_path
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -518,6 +519,8 @@ def open_dataset(env_id):
     known = ", ".join(SHORT_NAMES).replace("(.+)", "NAME")
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
     with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
+        if any(path.is_fifo() for path in get_dataset_path(dataset_id).glob("data/*")):
+            raise ValueError("there is a pipe instead of a file")  # on which HDF5 would wait for ever
         return minari.load_dataset(dataset_id)
     kind, *name = dataset_id.removesuffix("-v0").split("/")
     tool = {"local": f"collect_local.py {'-'.join(name)}", "imported": "import_d4rl.py FILE.hdf5"}.get(kind)
@@ -563,6 +566,7 @@ class OneGoal(gym.Wrapper):
         env.unwrapped.position_noise_range = 0.0 if robot else 0.1 / maze.maze_size_scaling
         if robot:
             robot._reset_noise_scale = 0.1
+        Path(env.unwrapped.tmp_xml_file_path).unlink(missing_ok=True)  # which the library leaves behind
 
     def is_at_goal(self, xy):
         """Whether positions (..., 2) lie within 0.5 m of the goal."""
@@ -660,9 +664,9 @@ def load_transitions(dataset, env, args):
             returns.append(rewards[:length].max() if is_kitchen else rewards[:length].sum())
             actions, rewards = (episode.actions - middle) / half, rewards - args.step_cost
             episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
+        require(any(len(rewards) for _, _, rewards, _, _ in episodes), f"{dataset.id} has no transitions")
         data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]
     observations, actions, rewards, _, terminations = data
-    require(len(rewards), f"{dataset.id} has no transitions")
     is_fine = all(np.isfinite(part).all() for part in data) and np.isin(terminations, (0, 1)).all()
     require(is_fine, f"{dataset.id}: numbers must be finite, and terminations 0 or 1")
     outside, largest = (np.abs(actions) > 1 + 1e-4).sum(), np.abs(actions).max()
@@ -672,6 +676,10 @@ def load_transitions(dataset, env, args):
     if outside:
         print(f"note: {outside:,} of {actions.size:,} numbers in actions lay outside {space} and are clipped")
     actions.clip(-1, 1, out=actions)
+    size = np.abs(observations).max(0)
+    odd = np.flatnonzero((size > 1e6) | (size > 0) & (size < 1e-6)).tolist()
+    if odd:
+        print(f"note: the largest of observed numbers {odd} are {size[odd]}: are their units meant?")
     if np.ptp(rewards) == 0:
         print(f"note: all rewards are {rewards[0]:.4g}: only how long an episode lasts makes a difference")
     print(f"{len(rewards):,} transitions, {terminations.sum():,.0f} terminations, ", end="")

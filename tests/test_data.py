@@ -1,6 +1,7 @@
 """What becomes of a data set: transitions, one-goal mazes, environments, trust, and all kinds of bad data."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -651,3 +652,36 @@ def test_an_environment_registered_in_this_process_can_be_learned_from_scratch(o
     gym.register("Own-v0", "own:Own", max_episode_steps=20)
     run("dmg_finetune", *SCRATCH, "--env-id", "Own-v0")
     assert result()["step"] == 10
+
+
+def test_a_pipe_in_the_place_of_the_data_is_refused(pendulum):
+    """HDF5 would wait for whoever writes into it."""
+    (stored,) = Path(os.environ["MINARI_DATASETS_PATH"]).rglob("main_data.hdf5")
+    stored.unlink()
+    os.mkfifo(stored)
+    assert "there is a pipe instead of a file" in refused("dmg_offline", *TINY)
+
+
+@pytest.mark.parametrize("size", [1e30, 1e3, 1, 1e-3, 1e-30, 0])
+def test_observations_of_odd_size_are_noted(size, capsys):
+    observations = np.ones((4, 3))
+    observations[:, 1] = size * np.arange(4)
+    dataset = store("test/odd-v0", **data(observations=observations))
+    dmg.load_transitions(dataset, plain_env(BOX3, TORQUE), ARGS)
+    is_noted = "note: the largest of observed numbers [1] are" in capsys.readouterr().out
+    assert is_noted == (size in (1e30, 1e-30))
+
+
+def test_a_data_set_without_episodes(capsys):
+    dataset = store("test/bad-v0", **data()).filter_episodes(lambda episode: False)
+    with pytest.raises(SystemExit):
+        dmg.load_transitions(dataset, plain_env(BOX3, TORQUE), ARGS)
+    assert "has no transitions" in capsys.readouterr().err
+
+
+def test_mazes_leave_no_files(antmaze, tmp_path, monkeypatch):
+    """Gymnasium-Robotics writes the maze for MuJoCo and forgets it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    dmg.make_env(antmaze).close()
+    assert not list((tmp_path / "temporary").iterdir())

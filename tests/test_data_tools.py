@@ -556,7 +556,7 @@ def test_medium_and_medium_replay_are_made_from_one_training(run):
     args = (collect_local, "hopper-medium", "--steps", 250)
     code, out, err = run(*args)
     assert code == 0 and [line.split(":")[0] for line in out.splitlines()] == ["note", *MEDIUM]
-    assert "250 of 250 steps, score " in err  # the training's own lines: progress without a terminal
+    assert "250 of 250 steps, normalized_score " in err  # the training shows its progress
     assert "less than a third of the expert" in out.splitlines()[0]
     assert f"{MEDIUM[0]}: 250 transitions" in out and result()["step"] == 250
     assert result()["args"].items() >= {"lam": [1.0], "nu": [0.0], "learning_starts": 10_000}.items()

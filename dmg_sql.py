@@ -519,16 +519,23 @@ def open_dataset(env_id):
     is_id = re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id)
     known = ", ".join(SHORT_NAMES).replace("(.+)", "NAME")
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
-    with explained(f"cannot read {dataset_id}"), contextlib.suppress(FileNotFoundError):
-        if any(path.is_fifo() for path in get_dataset_path(dataset_id).glob("data/*")):
-            raise ValueError("there is a pipe instead of a file")  # on which HDF5 would wait for ever
+    folder = get_dataset_path(dataset_id) / "data"
+    if not folder.exists():
+        kind, *name = dataset_id.removesuffix("-v0").split("/")
+        tool = {"local": f"collect_local.py {'-'.join(name)}", "imported": "import_d4rl.py FILE.hdf5"}.get(
+            kind
+        )
+        require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
+        print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
+        with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):
+            minari.download_dataset(dataset_id)
+    with explained(f"cannot read {dataset_id}"):
+        if any(path.is_fifo() for path in folder.iterdir()):  # a pipe would be waited for
+            raise ValueError("there is a pipe instead of a file")
+        metadata = json.loads((folder / "metadata.json").read_text())
+        if not {"observation_space", "action_space"} <= metadata.keys():
+            raise ValueError("its metadata lack the spaces, for which Minari would run what env_spec names")
         return minari.load_dataset(dataset_id)
-    kind, *name = dataset_id.removesuffix("-v0").split("/")
-    tool = {"local": f"collect_local.py {'-'.join(name)}", "imported": "import_d4rl.py FILE.hdf5"}.get(kind)
-    require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
-    print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
-    with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):
-        return minari.load_dataset(dataset_id, download=True)
 
 
 def task_of(dataset):

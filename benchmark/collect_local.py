@@ -320,6 +320,8 @@ def record(env_name, level, args):
             env = gym.make(f"benchmark.d4rl_antmaze:D4RLAntMaze/{maze}-v2")
         algorithm, package, steps = "TD3 ant with waypoints", "gymnasium[mujoco]", ANT_STEPS
         recorded, new_policy = AntMazeRecording(env, rng, is_diverse=maze != level), ant_policy
+    if maze_file := getattr(env.unwrapped, "tmp_xml_file_path", None):  # Gymnasium-Robotics leaves it there
+        Path(maze_file).unlink(missing_ok=True)
     with tqdm(desc=f"{env_name}-{level}", unit="") as bar:
         episodes = rollouts(recorded, lambda: new_policy(env, rng), rng, args.steps or steps, bar)
     about = dict(env=env, eval_env=env, author="DMG contributors")

@@ -125,7 +125,8 @@ def write(*args, **kwargs):
     """Minari's create_dataset_from_buffers, quietly; exit code 1 where it cannot write."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they stop the parent, which ends this process
-    with quiet_stderr():
+    # Minari makes the environment, and Gymnasium-Robotics leaves a file of every maze in the temporary folder
+    with quiet_stderr(), tempfile.TemporaryDirectory() as tempfile.tempdir:
         try:
             minari.create_dataset_from_buffers(*args, **kwargs)
         except (OSError, RuntimeError, ValueError) as error:

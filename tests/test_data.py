@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium as gym
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ import dmg_offline as dmg
 import dmg_sql
 import dmg_xql
 
-ARGS = dmg.Args()
+ARGS, DATA = dmg.Args(), Path("minari", PENDULUM, "data")
 
 
 def box(*shape, bound=1.0, dtype=np.float32):
@@ -318,7 +319,7 @@ def test_terminations_may_be_numbers(kind):
 
 def metadata(**changes):
     """Change what the stored data set PENDULUM says of itself."""
-    path = Path("minari", PENDULUM, "data/metadata.json")
+    path = DATA / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -389,6 +390,22 @@ def test_bad_data(name):
     assert words in refused("dmg_offline", *TINY, "--env-id", "test/bad-v0")
 
 
+@pytest.mark.parametrize("which", ["every episode", "no episode"])
+def test_data_without_a_step(which, pendulum):
+    """Minari stores none; others might."""
+    with h5py.File(DATA / "main_data.hdf5", "a") as file:
+        for name, group in file.items():
+            if which == "no episode":
+                del file[name]
+            else:
+                for key in ("observations", "actions", "rewards", "terminations", "truncations"):
+                    rows = group[key][: key == "observations"]
+                    del group[key]
+                    group[key] = rows
+    metadata(total_episodes=4 if which == "every episode" else 0, total_steps=0)
+    assert "has no transitions" in refused("dmg_offline", *TINY)
+
+
 def test_an_action_without_a_choice(capsys):
     space = gym.spaces.Box(np.array([-1, 0], np.float32), np.array([1, 0], np.float32))
     dataset = store("test/bad-v0", **data(actions=np.zeros((3, 2)), action_space=space))
@@ -413,6 +430,16 @@ def test_a_broken_file(pendulum, tmp_path):
     assert f"cannot read {PENDULUM}" in refused("dmg_offline", *TINY)
 
 
+@pytest.mark.parametrize("name", ["main_data.hdf5", "metadata.json"])
+@pytest.mark.parametrize("make, words", [(os.mkfifo, "a pipe instead of a file"), (os.mkdir, "read")])
+def test_what_stands_in_the_place_of_a_file(name, make, words, pendulum):
+    """Opening a pipe would wait for whoever writes into it."""
+    (DATA / name).unlink()
+    make(DATA / name)
+    line = refused("dmg_offline", *TINY)
+    assert PENDULUM in line and words in line
+
+
 ABSENT = {
     "antmaze-large-plai": ["cannot download D4RL/antmaze/large-plai-v1", "minari list remote"],
     "": ["there is no data set", "antmaze-"],
@@ -426,12 +453,10 @@ ABSENT = {
 
 @pytest.mark.parametrize("env_id", ABSENT)
 def test_data_that_are_not_there(env_id, monkeypatch):
-    def load(dataset_id, download=False, load=minari.load_dataset):
-        if download:
-            raise ConnectionError("[Errno -2] Name or service not known")
-        return load(dataset_id)
+    def download(dataset_id):
+        raise ConnectionError("[Errno -2] Name or service not known")
 
-    monkeypatch.setattr(minari, "load_dataset", load)
+    monkeypatch.setattr(minari, "download_dataset", download)
     line = refused("dmg_offline", "--env-id", env_id)
     assert all(words in line for words in ABSENT[env_id])
 
@@ -509,6 +534,16 @@ def test_code_that_a_data_set_names_is_not_executed(name, field, pendulum, own):
     metadata(**{field: env_spec})
     line = refused("dmg_offline", *TINY)
     assert words in line and "--trust-env" in line and not is_executed()
+
+
+@pytest.mark.parametrize("space", ["observation_space", "action_space"])
+def test_nor_to_learn_the_spaces_that_a_data_set_does_not_name(space, pendulum, own):
+    """Minari would make the environment as soon as it opens the data set."""
+    metadata(env_spec=FOREIGN["a shell"][1])
+    stored = json.loads((DATA / "metadata.json").read_text())
+    del stored[space]
+    (DATA / "metadata.json").write_text(json.dumps(stored))
+    assert "lack the spaces" in refused("dmg_offline", *TINY) and not is_executed()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -654,14 +689,6 @@ def test_an_environment_registered_in_this_process_can_be_learned_from_scratch(o
     assert result()["step"] == 10
 
 
-def test_a_pipe_in_the_place_of_the_data_is_refused(pendulum):
-    """HDF5 would wait for whoever writes into it."""
-    (stored,) = Path(os.environ["MINARI_DATASETS_PATH"]).rglob("main_data.hdf5")
-    stored.unlink()
-    os.mkfifo(stored)
-    assert "there is a pipe instead of a file" in refused("dmg_offline", *TINY)
-
-
 @pytest.mark.parametrize("size", [1e30, 1e3, 1, 1e-3, 1e-30, 0])
 def test_observations_of_odd_size_are_noted(size, capsys):
     observations = np.ones((4, 3))
@@ -670,13 +697,6 @@ def test_observations_of_odd_size_are_noted(size, capsys):
     dmg.load_transitions(dataset, plain_env(BOX3, TORQUE), ARGS)
     is_noted = "note: the largest of observed numbers [1] are" in capsys.readouterr().out
     assert is_noted == (size in (1e30, 1e-30))
-
-
-def test_a_data_set_without_episodes(capsys):
-    dataset = store("test/bad-v0", **data()).filter_episodes(lambda episode: False)
-    with pytest.raises(SystemExit):
-        dmg.load_transitions(dataset, plain_env(BOX3, TORQUE), ARGS)
-    assert "has no transitions" in capsys.readouterr().err
 
 
 def test_mazes_leave_no_files(antmaze, tmp_path, monkeypatch):

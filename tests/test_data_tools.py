@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -157,6 +158,14 @@ def test_the_same_seed_records_the_same_data(run):
         assert run(*args, "--overwrite", "--seed", seed)[0] == 0
         assert equal(first, transitions(dataset_id)) == (seed == 0)
     assert not left_over()
+
+
+@pytest.mark.parametrize("name", ["pointmaze-umaze", "antmaze_v4-umaze"])
+def test_a_recording_leaves_no_maze_in_the_temporary_folder(run, tmp_path, monkeypatch, name):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    assert run(collect_local, name, "--steps", 10)[0] == 0
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,8 @@ def presets(dataset):
     if task in ("minari-antmaze", "d4rl-antmaze"):
         gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
         return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
+    if task == "ogbench":  # the benchmark's protocol; for nu and lam nothing has been published
+        return dict(gamma=0.99, offline_steps=1_000_000, eval_interval=100_000, eval_episodes=50)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
     return dict(nu=(10.0,)) if task in LOCOMOTION and "expert" in dataset.id else {}
@@ -465,15 +467,16 @@ def check(args):
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
 LOCOMOTION = ("hopper", "halfcheetah", "walker2d", "ant", "humanoid", "swimmer")
 SHORT_NAMES = {
+    r"([\w-]+-singletask(-task\d)?)(-v0)?": (r"ogbench/\1-v0", "OGBench"),
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"d4rl/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
     r"antmaze-(.+)-v2": (r"d4rl/antmaze/\1-v2", "D4RLAntMaze"),
     r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
     r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
 }
-# What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
+# What a data set may have made without --trust-env; benchmark lies beside the scripts
 TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
-TRUSTED += r"|benchmark\.d4rl_antmaze:\w+"
+TRUSTED += r"|benchmark\.(d4rl_antmaze|ogbench_env):\w+"
 sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
 # Returns that score 0 and 100, those of D4RL's random and expert policies; other data sets bring their own
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}

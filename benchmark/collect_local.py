@@ -468,9 +468,9 @@ def record_ogbench(name, args):
         fail(f"cannot write to --folder {args.folder} ({error})")
     clipped, seconds = np.mean(np.abs(columns["actions"]) == 1), time.time() - began
     print(
-        f"{path}: {count * (OGBENCH_EPISODE - 1):,} transitions, {count:,} episodes, with those for validation "
-        f"{sum(outcomes):,} of {len(outcomes):,} targets reached, {clipped:.1%} of the numbers in actions are "
-        f"-1 or 1, {seconds:.0f} s"
+        f"{path}: {count * (OGBENCH_EPISODE - 1):,} transitions, {count:,} episodes, {clipped:.1%} of the "
+        f"numbers in actions are -1 or 1; with validation, {sum(outcomes):,} of {len(outcomes):,} targets "
+        f"were reached; {seconds:.0f} s"
     )
 
 

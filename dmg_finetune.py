@@ -353,6 +353,8 @@ def presets(dataset):
         gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
         online_gamma = (1 + gamma) / 2 if "large" in dataset.id.lower() else 0.0  # D4RL: the paper's 0.995
         return maze | dict(gamma=gamma, online_gamma=online_gamma, eval_interval=50_000, eval_episodes=100)
+    if task == "ogbench":  # the benchmark's protocol; there are no settings of DMG's authors
+        return dict(eval_interval=100_000, eval_episodes=50)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
     if task in EPISODE_STEPS:
@@ -648,6 +650,7 @@ def check(args):
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
 SHORT_NAMES = {
+    r"([\w-]+-singletask(-task\d)?)(-v0)?": (r"ogbench/\1-v0", "OGBench"),
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
     r"antmaze-(.+)-v2": (r"imported/antmaze/\1-v2", "D4RLAntMaze"),
@@ -656,9 +659,9 @@ SHORT_NAMES = {
     r"(pen|hammer|door|relocate)-(.+)": (r"D4RL/\1/\2-v2", r"AdroitHand\1"),
     r"kitchen-(.+)": (r"D4RL/kitchen/\1-v2", "FrankaKitchen"),
 }
-# What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
+# What a data set may have made without --trust-env; benchmark lies beside the scripts
 TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
-TRUSTED += r"|benchmark\.d4rl_antmaze:\w+"
+TRUSTED += r"|benchmark\.(d4rl_antmaze|ogbench_env):\w+"
 sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
 # Returns that score 0 and 100, those of D4RL's random and expert policies; other data sets bring their own
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
@@ -690,10 +693,10 @@ def open_dataset(env_id):
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
     folder = get_dataset_path(dataset_id) / "data"
     if not folder.exists():
-        kind, *name = dataset_id.removesuffix("-v0").split("/")
-        tool = {"local": f"collect_local.py {'-'.join(name)}", "imported": "import_d4rl.py FILE.hdf5"}.get(
-            kind
-        )
+        kind, _, name = dataset_id.removesuffix("-v0").replace("/", "-").partition("-")
+        tools = {"local": f"collect_local.py {name}", "ogbench": f"import_ogbench.py {name}"}
+        tools |= {"imported": "import_d4rl.py FILE.hdf5"}
+        tool = tools.get(kind)
         require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
         print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
         with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):

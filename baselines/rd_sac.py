@@ -431,6 +431,8 @@ def presets(dataset):
     if task in ("minari-antmaze", "d4rl-antmaze"):
         gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
         return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
+    if task == "ogbench":  # the benchmark's protocol
+        return dict(eval_interval=100_000, eval_episodes=50)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         maze |= dict(hidden=(64, 64), policy_learning_rate=3e-4, cql_alpha=1.0)
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02, rd_start=1000)
@@ -620,6 +622,7 @@ def check(args):
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
 SHORT_NAMES = {
+    r"([\w-]+-singletask(-task\d)?)(-v0)?": (r"ogbench/\1-v0", "OGBench"),
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
     r"antmaze-(.+)-v2": (r"imported/antmaze/\1-v2", "D4RLAntMaze"),
@@ -628,9 +631,9 @@ SHORT_NAMES = {
     r"(pen|hammer|door|relocate)-(.+)": (r"D4RL/\1/\2-v2", r"AdroitHand\1"),
     r"kitchen-(.+)": (r"D4RL/kitchen/\1-v2", "FrankaKitchen"),
 }
-# What a data set may have made without --trust-env; benchmark.d4rl_antmaze lies beside the scripts
+# What a data set may have made without --trust-env; benchmark lies beside the scripts
 TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
-TRUSTED += r"|benchmark\.d4rl_antmaze:\w+"
+TRUSTED += r"|benchmark\.(d4rl_antmaze|ogbench_env):\w+"
 sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
 # Returns that score 0 and 100, those of D4RL's random and expert policies; other data sets bring their own
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
@@ -662,10 +665,10 @@ def open_dataset(env_id):
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
     folder = get_dataset_path(dataset_id) / "data"
     if not folder.exists():
-        kind, *name = dataset_id.removesuffix("-v0").split("/")
-        tool = {"local": f"collect_local.py {'-'.join(name)}", "imported": "import_d4rl.py FILE.hdf5"}.get(
-            kind
-        )
+        kind, _, name = dataset_id.removesuffix("-v0").replace("/", "-").partition("-")
+        tools = {"local": f"collect_local.py {name}", "ogbench": f"import_ogbench.py {name}"}
+        tools |= {"imported": "import_d4rl.py FILE.hdf5"}
+        tool = tools.get(kind)
         require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
         print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
         with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):

@@ -20,6 +20,10 @@ antmaze-*:   D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py).
 antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
              keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of
              0.1 s. Five times D4RL's torque is at hand there; the ant asks for a quarter of it.
+ogbench-*:   OGBench's recipe in its environments (pip install ogbench==1.2.2 dm_control==1.0.44), without
+             its files: the package's scripted robot play, or a noisy point led from cell to cell. Written
+             as the library's files are, NAME-v0.npz and NAME-v0-val.npz in --folder, from which
+             import_ogbench.py --path makes the data set of any task.
 
 The ant is ant.npz, trained in an open field and saved by
 
@@ -33,6 +37,8 @@ with each other.
 """
 
 import json
+import math
+import os
 import subprocess
 import sys
 import time
@@ -63,10 +69,14 @@ ANT = Path(__file__).with_name("ant.npz")
 ROBOTICS_MAZES = {"umaze": "AntMaze_UMaze-v4", "medium": "AntMaze_Medium-v4", "large": "AntMaze_Large-v4"}
 ROBOTICS_STRENGTH = 0.25  # of motors five times as strong as D4RL's; with more of it the ant falls
 ANT_STEPS, ANT_NOISE = 1_000_000, 0.3
+# Of OGBench: steps of an episode, the last of which leads nowhere; noise on the point's actions
+OGBENCH = ("cube-single-play", "scene-play", "puzzle-3x3-play", "pointmaze-medium-navigate")
+OGBENCH_STEPS, OGBENCH_EPISODE, POINT_NOISE = 1_000_000, 1001, 0.5
 NAMES = [f"pointmaze-{maze}" for maze in MAZES]
 NAMES += [f"{env}-{level}" for env in LOCOMOTION for level in ("random", "medium", "medium-replay")]
 NAMES += [f"{env}-{maze}" for env in ("antmaze", "antmaze_v4") for maze in ROBOTICS_MAZES]
 NAMES += [f"antmaze-{maze}-diverse" for maze in ROBOTICS_MAZES]
+NAMES += [f"ogbench-{name}" for name in OGBENCH]
 
 
 @dataclass
@@ -79,6 +89,8 @@ class Args:
     """transitions to record, instead of the set's own number (at most so many of training too)"""
     overwrite: bool = False
     """record again what is already there"""
+    folder: Path = Path("ogbench_data")
+    """where the files of ogbench-* go"""
 
 
 def next_cells(maze_map, goal):
@@ -345,6 +357,125 @@ def record(env_name, level, args):
     print(f"{dataset_id}: {steps:,} transitions, {len(episodes):,} episodes, {outcome}, {seconds:.0f} s")
 
 
+def robot_policy(env, outcomes):
+    """Scripted play: a plan to a random target, then to the next one; outcomes notes which are reached."""
+    from ogbench.manipspace.oracles.plan import button_plan, cube_plan, drawer_plan, window_plan
+
+    is_puzzle, oracle = env.spec.id.startswith("puzzle"), None
+    oracles = {
+        "cube": cube_plan.CubePlanOracle(env=env),
+        "button": button_plan.ButtonPlanOracle(env=env, gripper_always_closed=is_puzzle),
+        "drawer": drawer_plan.DrawerPlanOracle(env=env),
+        "window": window_plan.WindowPlanOracle(env=env),
+    }
+
+    def policy(observation, info):
+        nonlocal oracle
+        if oracle is None or oracle.done:
+            begin = observation, info
+            if oracle:
+                outcomes.append(bool(info["success"]))
+                begin = env.unwrapped.set_new_target()
+            oracle = oracles[begin[1]["privileged/target_task"]]
+            oracle.reset(*begin)
+        return oracle.select_action(observation, info)
+
+    return policy, {}
+
+
+def point_policy(env, outcomes):
+    """Straight to the next cell on the way to a random goal, with Gaussian noise, then to the next goal."""
+    maze = env.unwrapped
+    walls = maze.maze_map
+    free = [(int(i), int(j)) for i, j in np.argwhere(walls == 0)]
+
+    def is_corridor(i, j):  # where a goal never is
+        ahead, across = walls[[i - 1, i + 1], j], walls[i, [j - 1, j + 1]]
+        return ahead[0] == ahead[1] != across[0] == across[1]
+
+    goals = [cell for cell in free if not is_corridor(*cell)]
+
+    def draw(cells):
+        return cells[np.random.randint(len(cells))]
+
+    def policy(observation, info):
+        if info.get("success"):
+            outcomes.append(True)
+            maze.set_goal(goal_xy=maze.add_noise(maze.ij_to_xy(draw(goals))))
+        way = maze.get_oracle_subgoal(maze.get_xy(), maze.cur_goal_xy)[0] - maze.get_xy()
+        return way / (np.linalg.norm(way) + 1e-6) + POINT_NOISE * np.random.normal(size=2)
+
+    return policy, {"task_info": {"init_ij": draw(free), "goal_ij": draw(goals)}}
+
+
+def play_ogbench(env, new_policy, outcomes, seed):
+    """One episode as OGBench's files have it: a row a step, with the state that it begins in."""
+    np.random.seed(seed)  # the library's plans and mazes draw there
+    policy, options = new_policy(env, outcomes)
+    observation, info = env.reset(seed=seed, options=options)
+    rows, is_over = [], False
+    while not is_over:
+        action = np.clip(policy(observation, info), -1, 1)
+        next_observation, _, _, is_over, info = env.step(action)
+        row = {"observations": observation, "actions": action, "terminals": is_over}
+        for key in ("qpos", "qvel", "button_states"):
+            if f"prev_{key}" in info:
+                row[key] = info[f"prev_{key}"]
+        rows.append(row)
+        observation = next_observation
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return {key: x.astype(np.float32) if x.dtype == np.float64 else x for key, x in columns.items()}
+
+
+def is_out_of_sight(episode):
+    """Whether the scene's cube was beside the table; its place (m) is part of qpos. The drawer is no loss."""
+    _, y, z = episode["qpos"][:, 14:17].T
+    return (y >= 0.29).any() or ((y <= -0.3) & ((z < 0.06) | (z > 0.08))).any()
+
+
+def record_ogbench(name, args):
+    """Record a set as OGBench's files, with a tenth more for validation, and print a line about it."""
+    path, began = args.folder / f"{name}-v0.npz", time.time()
+    if path.exists() and not args.overwrite:
+        return print(f"{path} is there already (--overwrite records it again)")
+    try:
+        import ogbench  # noqa: F401  (registers its environments)
+    except ImportError:
+        fail("OGBench is missing: pip install ogbench==1.2.2 dm_control==1.0.44")
+    is_maze = name.startswith("pointmaze")
+    options = dict(terminate_at_goal=False, max_episode_steps=OGBENCH_EPISODE)
+    options |= {} if is_maze else dict(mode="data_collection", visualize_info=False)
+    with quiet_stderr():
+        env = gym.make(f"{name.rpartition('-')[0]}-v0", disable_env_checker=True, **options)
+    rng, outcomes, episodes = np.random.default_rng(args.seed), [], []
+    count = math.ceil((args.steps or OGBENCH_STEPS) / (OGBENCH_EPISODE - 1))
+    new_policy = point_policy if is_maze else robot_policy
+    with tqdm(total=count + math.ceil(count / 10), desc=name, unit=" episodes") as bar:
+        while bar.n < bar.total:
+            episode = play_ogbench(env, new_policy, outcomes, int(rng.integers(2**31)))
+            if not (name == "scene-play" and is_out_of_sight(episode)):
+                episodes.append(episode)
+                bar.update()
+    origin = np.array(
+        f"{name} by OGBench's recipe, seed {args.seed}, by collect_local.py; not OGBench's file"
+    )
+    validation = path.with_name(f"{name}-v0-val.npz")
+    try:
+        args.folder.mkdir(parents=True, exist_ok=True)
+        for file, part in ((validation, episodes[count:]), (path, episodes[:count])):
+            columns = {key: np.concatenate([episode[key] for episode in part]) for key in part[0]}
+            np.savez_compressed(unfinished := file.with_suffix(".unfinished.npz"), origin=origin, **columns)
+            os.replace(unfinished, file)
+    except OSError as error:
+        fail(f"cannot write to --folder {args.folder} ({error})")
+    clipped, seconds = np.mean(np.abs(columns["actions"]) == 1), time.time() - began
+    print(
+        f"{path}: {count * (OGBENCH_EPISODE - 1):,} transitions, {count:,} episodes, {clipped:.1%} of the "
+        f"numbers in actions are -1 or 1; with validation, {sum(outcomes):,} of {len(outcomes):,} targets "
+        f"were reached; {seconds:.0f} s"
+    )
+
+
 @errors_in_one_line()
 def main():
     """Everything is checked before the first recording."""
@@ -358,6 +489,8 @@ def main():
         env_name, level = name.split("-", 1)
         if "medium" in level and env_name in LOCOMOTION:
             record_medium(env_name, args)
+        elif env_name == "ogbench":
+            record_ogbench(level, args)
         else:
             record(env_name, level, args)
 

@@ -171,7 +171,8 @@ class Critic(nn.Module):
 class Agent(nn.Module):
     """The networks of M members (seed, lam, nu), their coefficients (M, 1), and the normaliser (n,).
 
-    For observations (M, B, n) actor gives actions (M, B, m) in [-1, 1] and vf values (M, B).
+    For observations (M, B, n), which main() standardises, actor gives actions (M, B, m) in [-1, 1], vf values
+    (M, B).
     """
 
     def __init__(self, members, mean, std, action_dim, args):
@@ -211,9 +212,10 @@ def update(agent, optimizers, batch, args, update_actor):
     # --- V, the in-sample value, Eq. (15) ---
     with torch.no_grad():
         q_data = agent.qf_target(observations, actions).amin(0)
-    advantage = q_data - agent.vf(observations)
-    shapes = [x.shape for x in (q_data, advantage, rewards, terminations)]
-    assert shapes == 4 * [actions.shape[:-1]], f"min Q, A, rewards and terminations are (M, B), not {shapes}"
+    values, shape = agent.vf(observations), actions.shape[:-1]
+    shapes = [tuple(x.shape) for x in (q_data, values, rewards, terminations)]
+    assert shapes == 4 * [shape], f"min Q, V, rewards, terminations must be {tuple(shape)}, not {shapes}"
+    advantage = q_data - values
     vf_loss = value_loss(advantage, args)
     optimizers["vf"].zero_grad()
     vf_loss.sum().backward()
@@ -386,6 +388,12 @@ def main(args=None):
     """Train with these Args, or those of the command line; returns what result.json holds, and its folder."""
     command = sys.argv[1:] if args is None else []
     args = parse_args(command) if args is None else args
+    checkpoint = None
+    if args.resume or args.checkpoint:
+        script = Path(__file__).stem if args.resume else STARTS_FROM
+        checkpoint = load_checkpoint(args.resume or args.checkpoint, script)
+    if args.resume:
+        args = replace(args, **checkpoint["run"]["args"] | kept_on_resume(args))
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -394,10 +402,6 @@ def main(args=None):
 
     # --- Data, environments, agent ---
     dataset = open_dataset(args.env_id) if args.offline_steps else open_simulator(args)
-    checkpoint = None
-    if args.resume or args.checkpoint:
-        script = Path(__file__).stem if args.resume else STARTS_FROM
-        checkpoint = load_checkpoint(args.resume or args.checkpoint, script)
     members = list(itertools.product(*[getattr(args, flag) for flag in MEMBERS]))
     with explained(f"cannot make the environment of {dataset.id}"):
         env = make_env(dataset, args.trust_env)
@@ -557,7 +561,7 @@ def parse_args(words):
     saved = {}
     if first.resume:
         run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
-        saved = run["args"] | {name: getattr(first, name) for name in ("resume", "device", "trust_env")}
+        saved = run["args"] | kept_on_resume(first)
         changed = sorted(saved.keys() ^ asdict(first).keys())
         require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     elif first.checkpoint:
@@ -629,11 +633,18 @@ def explained(message):
         fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
 
 
+def kept_on_resume(args):
+    """The arguments that do not come from the checkpoint."""
+    return {name: getattr(args, name) for name in ("resume", "device", "trust_env")}
+
+
 def check(args):
     """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
     for name, value in asdict(args).items():
-        flag = "--" + name.replace("_", "-")
-        values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, getattr(Args, name))]
+        flag, default = "--" + name.replace("_", "-"), getattr(Args, name)
+        is_fine = isinstance(value, tuple) == isinstance(default, tuple)
+        require(is_fine, f"{name}={value!r}: write it like {default!r}")
+        values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
         lowest = min([0, *[x for x in defaults if isinstance(x, int | float)]])
         numbers = [x for x in values if isinstance(x, int | float)]
         is_fine = all(math.isfinite(x) and x < 2**63 and (x >= 0 or lowest < 0) for x in numbers)

@@ -392,6 +392,9 @@ def main(args=None):
     """Train with these Args, or those of the command line; returns what result.json holds, and its folder."""
     command = sys.argv[1:] if args is None else []
     args = parse_args(command) if args is None else args
+    checkpoint = load_checkpoint(args.resume, Path(__file__).stem) if args.resume else None
+    if checkpoint:
+        args = replace(args, **checkpoint["run"]["args"] | kept_on_resume(args))
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -400,7 +403,6 @@ def main(args=None):
 
     # --- Data, environment, agent ---
     dataset = open_dataset(args.env_id)
-    checkpoint = load_checkpoint(args.resume, Path(__file__).stem) if args.resume else None
     with explained(f"cannot make the environment of {dataset.id}"):
         env = make_env(dataset, args.trust_env)
     data, returns = load_transitions(dataset, env, args)
@@ -493,7 +495,7 @@ def parse_args(words):
     saved = {}
     if first.resume:
         run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
-        saved = run["args"] | {name: getattr(first, name) for name in ("resume", "device", "trust_env")}
+        saved = run["args"] | kept_on_resume(first)
         changed = sorted(saved.keys() ^ asdict(first).keys())
         require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
     env_id = saved.get("env_id", first.env_id)
@@ -530,11 +532,18 @@ def explained(message):
         fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
 
 
+def kept_on_resume(args):
+    """The arguments that do not come from the checkpoint."""
+    return {name: getattr(args, name) for name in ("resume", "device", "trust_env")}
+
+
 def check(args):
     """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
     for name, value in asdict(args).items():
-        flag = "--" + name.replace("_", "-")
-        values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, getattr(Args, name))]
+        flag, default = "--" + name.replace("_", "-"), getattr(Args, name)
+        is_fine = isinstance(value, tuple) == isinstance(default, tuple)
+        require(is_fine, f"{name}={value!r}: write it like {default!r}")
+        values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
         lowest = min([0, *[x for x in defaults if isinstance(x, int | float)]])
         numbers = [x for x in values if isinstance(x, int | float)]
         is_fine = all(math.isfinite(x) and x < 2**63 and (x >= 0 or lowest < 0) for x in numbers)

@@ -78,6 +78,23 @@ def test_main_from_python_is_the_command_line(pendulum, capsys):
     assert "40 of 40 updates" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("module", [dmg, ft])
+def test_resuming_from_python_takes_the_arguments_of_the_run(module, pendulum):
+    online = ["--online-steps", 20] if module is ft else []
+    run(module.__name__, *TINY, *online, "--gamma", 0.9)
+    before = checkpoint()
+    results = module.main(module.Args(resume=str(run_dir()), gamma=0.5, offline_steps=500, device="cpu"))
+    assert results["args"]["gamma"] == 0.9 and results["args"]["offline_steps"] == 40
+    assert_equal(checkpoint()["agent"], before["agent"])  # it had ended
+
+
+def test_arguments_of_another_form_are_refused(capsys):
+    for name, value in dict(seed=2, lam=0.5, nu=[0.1], gamma=(0.9,)).items():
+        with pytest.raises(SystemExit):
+            dmg.main(dmg.Args(**{name: value}))
+        assert f"{name}={value!r}: write it like" in capsys.readouterr().err
+
+
 def test_help_shows_the_values_of_a_task_without_its_data():
     text = " ".join(run("dmg_offline", "--help", "--env-id", "antmaze-large-play").out.split())
     assert "(default: 0.9)" in text and "(default: 100)" in text and "(default: 50000)" in text

@@ -348,7 +348,7 @@ BAD_CHECKPOINTS = {
     "no generators": (lambda state: state.pop("generators"), "does not fit"),
     "no optimizer": (lambda state: state["optimizers"].pop("qf"), "does not fit"),
     "a missing array": (lambda state: state["agent"].popitem(), "does not fit"),
-    "another shape": (lambda state: state["run"]["args"].update(hidden=[16, 8]), "does not fit"),
+    "another shape": (lambda state: state["run"]["args"].update(hidden=(16, 8)), "does not fit"),
     "code": (lambda state: state.update(x=Foreign()), "damaged"),
 }
 

@@ -28,7 +28,8 @@ def test_presets_are_flags(script):
 @each_script
 def test_a_member_among_others_is_the_run_alone(script, pendulum):
     module = importlib.import_module(script)
-    flags = ["--online-steps", 1] if hasattr(module.Args(), "online_steps") else []
+    flags = "--offline-steps 6 --eval-interval 6 --eval-episodes 0 --hidden 8 8".split()
+    flags += ["--online-steps", 1] if hasattr(module.Args(), "online_steps") else []
     run(script, *TINY, *flags, "--seed", 1, 2, 3, "--runs-dir", "three")
     run(script, *TINY, *flags, "--seed", 2, "--runs-dir", "one")
     saved = result("one")["members"][0]["evaluations"][-1]

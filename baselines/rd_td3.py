@@ -207,7 +207,7 @@ class Agent(nn.Module):
         self.ood_actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
         self.actor_target = deepcopy(self.actor).requires_grad_(False)
         self.qf_target = deepcopy(self.qf).requires_grad_(False)
-        self.register_buffer("rd_coef", torch.tensor([rd_coef for _, rd_coef in members]))
+        self.register_buffer("rd_coef", torch.tensor([float(rd_coef) for _, rd_coef in members]))
         self.register_buffer("updates", torch.zeros(len(members), dtype=torch.int64))
         self.register_buffer("distance", torch.zeros(len(members)))  # D
         self.register_buffer("clone_distance", torch.zeros(len(members)))  # D_BC
@@ -427,9 +427,11 @@ def main(args=None):
         restore(checkpoint, agent, optimizers, generators, args)
     else:
         run_dir, run = start_run(args, command, dataset, data_crc32, members)
-    lock = open(run_dir / "lock", "w")
-    with explained(f"{run_dir} is being trained by another process"):
+    with explained(f"{run_dir} is being trained by another process, or cannot be written to"):
+        lock = open(run_dir / "lock", "w")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
+    is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
+    require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
     results, step, losses = run["members"], run["step"], {}
     writers = start_logging(run_dir, run, args)
 
@@ -541,9 +543,16 @@ def check(args):
     """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
     for name, value in asdict(args).items():
         flag, default = "--" + name.replace("_", "-"), getattr(Args, name)
-        is_fine = isinstance(value, tuple) == isinstance(default, tuple)
-        require(is_fine, f"{name}={value!r}: write it like {default!r}")
         values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
+        is_plain = {type(x) for x in values} <= {
+            bool,
+            int,
+            float,
+            str,
+            type(None),
+        }  # a checkpoint keeps these
+        is_fine = is_plain and isinstance(value, tuple) == isinstance(default, tuple)
+        require(is_fine, f"{name}={value!r}: write it like {default!r}, in Python's own numbers and words")
         lowest = min([0, *[x for x in defaults if isinstance(x, int | float)]])
         numbers = [x for x in values if isinstance(x, int | float)]
         is_fine = all(math.isfinite(x) and x < 2**63 and (x >= 0 or lowest < 0) for x in numbers)
@@ -705,11 +714,13 @@ def make_env(dataset, trust_env=False, **options):
     if task == "kitchen":
         env = gym.wrappers.FilterObservation(env, ("observation",))
     one = env.action_space.dtype.type(1)  # a kitchen has float64 and warns of float32
-    return gym.wrappers.RescaleAction(gym.wrappers.FlattenObservation(env), -one, one)
+    flat_space = gym.spaces.flatten_space(env.observation_space)
+    env = gym.wrappers.TransformObservation(env, flatten, flat_space)  # as load_transitions does
+    return gym.wrappers.RescaleAction(env, -one, one)
 
 
 def flatten(observations):
-    """Concatenate a dictionary's entries by sorted key, as gymnasium.wrappers.FlattenObservation does."""
+    """Concatenate a dictionary's entries by sorted key."""
     if isinstance(observations, dict):
         return np.concatenate([flatten(observations[key]) for key in sorted(observations)], axis=-1)
     return np.asarray(observations, np.float32)
@@ -841,12 +852,14 @@ def start_logging(run_dir, run, args):
 def log(writers, results, scalars, run):
     """Write scalars (M,) for each member, and note which members have diverged."""
     for m, (writer, result) in enumerate(zip(writers, results)):
-        writer.add_scalar("charts/SPS", run["updates_per_second"], run["step"])
-        for name, values in scalars.items():
-            writer.add_scalar(name, values[m], run["step"])
-            if not math.isfinite(values[m]) and not result["diverged_at"]:
-                result["diverged_at"] = run["step"]
-                tqdm.write(f"{result['name']} has diverged by update {run['step']}: {name} is {values[m]}")
+        with explained("cannot log for TensorBoard; --resume goes on from the last checkpoint, if any"):
+            for name, values in scalars.items():
+                writer.add_scalar(name, values[m], run["step"])
+            writer.add_scalar("charts/SPS", run["updates_per_second"], run["step"])
+        diverged = [name for name, values in scalars.items() if not math.isfinite(values[m])]
+        if diverged and not result["diverged_at"]:
+            result["diverged_at"] = run["step"]
+            tqdm.write(f"{result['name']} has diverged by update {run['step']}: {diverged[0]} is not finite")
 
 
 def graphed(function):
@@ -906,9 +919,9 @@ def evaluate(agent, env, pool, results, step, args):
     evaluations = np.full((len(results), args.eval_episodes), math.nan)
     with explained("evaluation failed: go on with --resume and the run's folder"):
         if pool:
-            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for workers that start here
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in workers that start here
             returns = pool.map(play_in_worker, *zip(*tasks))
-            signal.signal(signal.SIGINT, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         else:
             returns = itertools.starmap(functools.partial(play, env), tasks)
         evaluations[alive] = np.reshape(list(returns), (len(alive), args.eval_episodes))
@@ -951,7 +964,7 @@ def save(run_dir, run, agent, optimizers, generators, **more):
     state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     state["generators"] = [generator.get_state() for generator in generators]
     torch.save(state, buffer := io.BytesIO())
-    with explained(f"cannot write to {run_dir}; an older checkpoint is intact, --resume goes on from it"):
+    with explained(f"cannot write to {run_dir}; --resume goes on from the last checkpoint, if any"):
         write(run_dir / "result.json", json.dumps(run, indent=1).encode())
         write(run_dir / "checkpoint.pt", buffer.getvalue())
 
@@ -975,4 +988,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        fail("interrupted; --resume and the run's folder go on from the last checkpoint", code=130)
+        fail("interrupted; --resume and the run's folder go on from the last checkpoint, if any", code=130)

@@ -102,6 +102,20 @@ def test_dictionaries_are_joined_as_gymnasium_does():
     np.testing.assert_array_equal(dmg.flatten(stacked), expected)
 
 
+def test_an_environment_joins_them_in_the_same_order(monkeypatch):
+    """Its space has another order than its sorted keys."""
+    assert list(GoalEnv.observation_space) != sorted(GoalEnv.observation_space)
+    first = {key: np.full(3, float(i)) for i, key in enumerate(sorted(GoalEnv.observation_space))}
+    monkeypatch.setattr(GoalEnv, "reset", lambda self, seed=None, options=None: (first, {}))
+    observations = {key: np.tile(value, (6, 1)) for key, value in first.items()}
+    dataset = store(
+        "test/goal-v0", [make_episode(0, observations, np.zeros((5, 1)), np.zeros(5))], env="Goal-v0"
+    )
+    env = dmg.make_env(dataset)
+    (found, *_), _ = dmg.load_transitions(dataset, env, ARGS)
+    assert env.reset()[0].tolist() == found[0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
 def test_only_a_maze_loses_its_goal():
     rng = np.random.default_rng(0)
     observations = {key: rng.normal(size=(6, 3)) for key in GoalEnv.observation_space}

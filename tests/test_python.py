@@ -89,10 +89,17 @@ def test_resuming_from_python_takes_the_arguments_of_the_run(module, pendulum):
 
 
 def test_arguments_of_another_form_are_refused(capsys):
-    for name, value in dict(seed=2, lam=0.5, nu=[0.1], gamma=(0.9,)).items():
+    others = dict(gamma=np.float64(0.9), seed=(np.int64(1),), runs_dir=ROOT)  # no checkpoint could be read
+    for name, value in (dict(seed=2, lam=0.5, nu=[0.1], hidden=64) | others).items():
         with pytest.raises(SystemExit):
             dmg.main(dmg.Args(**{name: value}))
         assert f"{name}={value!r}: write it like" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [dmg, ft])
+def test_coefficients_may_be_integers(module):
+    agent = module.Agent([(1, 0, 1)], np.zeros(3), np.ones(3), 1, module.Args())
+    assert agent.lam.dtype == agent.nu.dtype == torch.float32
 
 
 def test_help_shows_the_values_of_a_task_without_its_data():

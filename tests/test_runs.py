@@ -42,6 +42,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_math import SCRIPTS
 from torch.utils.tensorboard import SummaryWriter
 
+import dmg_offline as dmg
+
 FAST = [*TINY, "--hidden", 16, 16]
 
 
@@ -363,6 +365,21 @@ def test_bad_checkpoints(kind, stopped):
     assert not Path("executed").exists()
 
 
+def test_a_run_that_another_process_finishes_meanwhile_stays_finished(stopped, monkeypatch, capsys):
+    folder, load = stopped.parent, dmg.load_transitions
+
+    def load_slowly(*args):
+        run("dmg_offline", "--resume", folder)
+        return load(*args)
+
+    monkeypatch.setattr(dmg, "load_transitions", load_slowly)
+    with pytest.raises(SystemExit):
+        dmg.main(dmg.Args(resume=str(folder), device="cpu"))
+    assert "another process has gone on" in capsys.readouterr().err
+    step = result()["step"]
+    assert step == checkpoint()["run"]["step"] == result()["args"]["offline_steps"]
+
+
 def test_what_else_cannot_be_resumed(stopped, tmp_path):
     assert "give the folder of a run" in refused("dmg_offline", "--resume", "nowhere")
     assert "gamma" in resume_is_refused(stopped, "--gamma", "0.5")
@@ -370,6 +387,9 @@ def test_what_else_cannot_be_resumed(stopped, tmp_path):
     with open(stopped.parent / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "another process" in resume_is_refused(stopped)
+    Path(lock.name).unlink()
+    Path(lock.name).mkdir()
+    assert "cannot be written to" in resume_is_refused(stopped)
     shutil.rmtree(tmp_path / "minari" / PENDULUM)
     episodes = pendulum_episodes()
     episodes[0].rewards[3] += 0.1

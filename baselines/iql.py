@@ -539,7 +539,7 @@ def main(args=None):
         has_ended = step in (args.offline_steps, total) or all(result["diverged_at"] for result in results)
         if step % args.eval_interval == 0 or has_ended:
             evaluate_and_save()
-            observations = None
+            losses, observations = {}, None  # as after a resume
     bar.close()
     for writer, result in zip(writers, results):
         writer.close()

@@ -190,6 +190,17 @@ def test_a_run_killed_while_it_saves_resumes_bit_for_bit(script, call, pendulum)
     assert_equal(result("unbroken"), result())
 
 
+def test_a_run_killed_between_offline_and_online_updates_resumes_bit_for_bit(pendulum):
+    """The evaluation at step 30 follows random actions: it must not note the last offline losses."""
+    options = [*FAST, "--offline-steps", 20, "--online-steps", 20, "--learning-starts", 10]
+    run("dmg_finetune", *options, "--runs-dir", "unbroken")
+    ended(fork("dmg_finetune", *options, before=die_at(7)), -signal.SIGKILL)
+    assert checkpoint()["run"]["step"] == 20
+    run("dmg_finetune", "--resume", run_dir())
+    assert_equal(checkpoint("unbroken"), checkpoint())
+    assert_equal(result("unbroken"), result())
+
+
 def test_a_run_killed_at_any_moment_resumes_bit_for_bit(pendulum):
     options = [*FAST, "--offline-steps", 400]
     run("dmg_offline", *options, "--runs-dir", "unbroken")

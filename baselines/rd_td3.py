@@ -33,8 +33,9 @@ of features; it has two stages, against the data and then against OOD actions; t
 Chosen here:
 
     phi        the last hidden layer, after its ReLU
-    penalty    raw dot products, neither cosines nor divided by the width; after ReLU they are not negative.
-               The gradient passes through both factors, and into no policy. Stage 2 replaces stage 1
+    penalty    raw dot products, neither cosines nor divided by the width. After ReLU they are not negative:
+               the absolute value of the last layer's whole kernel, phi . phi' + 1, has the same gradient,
+               which passes through both factors, and into no policy. Stage 2 replaces stage 1
     rd_coef    1e-3
     switch     from stage 1 to 2, for good, after rd_start updates and once D <= rd_switch D_BC. D is a
                running mean of |pi(s) - a|^2, and D_BC that of a policy cloned from the data alongside

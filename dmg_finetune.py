@@ -374,7 +374,6 @@ def check_flags(args):
     shares = (args.lam_end, args.decay, args.online_gamma)
     require(max(shares) <= 1, "--lam-end, --decay and --online-gamma must be at most 1")
     require(min(args.online_steps, args.decay_interval) >= 1, "--online-steps, --decay-interval: 1 or more")
-    require(args.learning_starts < args.online_steps, "--learning-starts must be below --online-steps")
     is_fed = args.offline_steps or args.learning_starts
     require(is_fed, "--offline-steps 0 needs --learning-starts of 1 or more: the buffer is empty")
 

@@ -500,9 +500,9 @@ def check(args):
 # Short names of data sets: pattern -> Minari's id, name of the environment. Those in -v2 are D4RL's own files
 # (benchmark/import_d4rl.py); Minari's sets of the same names are other data.
 SHORT_NAMES = {
-    r"([\w-]+-singletask(-task\d)?)(-v0)?": (r"ogbench/\1-v0", "OGBench"),
     r"(hopper|halfcheetah|walker2d)-(.+)-v2": (r"imported/\1/\2-v2", r"\1"),
     r"(hopper|halfcheetah|walker2d|ant|humanoid|swimmer)-(.+)": (r"mujoco/\1/\2-v0", r"\1"),
+    r"([^/]+)-singletask(-task.)?(-v0)?": (r"ogbench/\1-singletask\2-v0", "OGBench"),
     r"antmaze-(.+)-v2": (r"imported/antmaze/\1-v2", "D4RLAntMaze"),
     r"antmaze-(.+)": (r"D4RL/antmaze/\1-v1", "AntMaze"),
     r"pointmaze-(.+)": (r"local/pointmaze/\1-v0", "PointMaze"),
@@ -539,7 +539,7 @@ def open_dataset(env_id):
     """A data set by its short name or Minari id: on this machine, or else from Minari's server."""
     dataset_id = named_dataset(env_id).id
     is_id = re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id)
-    known = ", ".join(SHORT_NAMES).replace("(.+)", "NAME")
+    known = ", ".join(SHORT_NAMES).replace("(.+)", "NAME").replace("([^/]+)", "NAME")
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
     folder = get_dataset_path(dataset_id) / "data"
     if not folder.exists():

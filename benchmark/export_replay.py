@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
+from store import check_id, errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -143,8 +143,7 @@ def export(run_dir, dataset_id, policy_steps=0, seed=0):
 @errors_in_one_line()
 def main():
     args = tyro.cli(Args, description=__doc__)
-    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", args.dataset_id):
-        fail(f"{args.dataset_id} must be like local/set_2/name-v0: A-Z, a-z, 0-9, - and _, two or more each")
+    check_id(args.dataset_id)
     if is_stored(args.dataset_id) and not args.overwrite:
         fail(f"{args.dataset_id} is there already: --overwrite stores it again")
     if args.policy_steps < 0 or args.seed < 0:

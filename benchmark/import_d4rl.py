@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import errors_in_one_line, fail, is_stored, quiet_stderr, store
+from store import check_id, errors_in_one_line, fail, is_stored, quiet_stderr, store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.d4rl_antmaze is found
 
@@ -116,9 +116,7 @@ def main():
     args = tyro.cli(Args, description=__doc__)
     env_name, level = identify(args.file.name, args.id)
     dataset_id = args.id or f"imported/{env_name}/{level}-v2"
-    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
-        example = "imported/my-set_2/name-v0"
-        fail(f"--id {dataset_id} must be like {example}: A-Z, a-z, 0-9, - and _, two or more each")
+    check_id(dataset_id, "--id ")
     if is_stored(dataset_id) and not args.overwrite:
         fail(f"{dataset_id} is there already: --overwrite imports it again")
     if not args.file.is_file():

@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import errors_in_one_line, fail, is_stored, quiet_stderr, store
+from store import check_id, errors_in_one_line, fail, is_stored, quiet_stderr, store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.ogbench_env is found
 
@@ -74,8 +74,7 @@ def main():
         fail(f"{args.name} is not named like a single task, such as cube-single-play-singletask-task2")
     name, task = args.name.removesuffix("-v0"), f"{match[1]}-{match[2]}-v0"
     dataset_id = args.id or f"ogbench/{name}-v0"
-    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
-        fail(f"--id {dataset_id} must be like my/set-v0: A-Z, a-z, 0-9, - and _, two or more each")
+    check_id(dataset_id, "--id ")
     try:
         from benchmark.ogbench_env import TASKS, ogbench
     except ImportError as error:

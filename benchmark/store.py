@@ -7,6 +7,7 @@ into a hidden folder, which is then renamed. What a kill leaves there (.unfinish
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -111,6 +112,13 @@ def settle(dataset_id):
     with hidden_folder() as trash:
         if old.exists():
             old.rename(Path(trash, "old") if folder.exists() else folder)
+
+
+def check_id(dataset_id, flag=""):
+    """Refuse what Minari could not store or find again."""
+    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
+        example = "local/my-set_2/name-v0"
+        fail(f"{flag}{dataset_id} must be like {example}: A-Z, a-z, 0-9, - and _, two or more each")
 
 
 def is_stored(dataset_id):

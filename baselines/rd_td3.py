@@ -541,22 +541,17 @@ def kept_on_resume(args):
 
 
 def check(args):
-    """All numbers are finite, and not negative unless their default is; check_flags has the method's."""
+    """Values have the form of their defaults; numbers are finite, and not negative unless a default is."""
+    plain = (bool, int, float, str, type(None))  # what a checkpoint keeps: no NumPy numbers
     for name, value in asdict(args).items():
         flag, default = "--" + name.replace("_", "-"), getattr(Args, name)
         values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
-        is_plain = {type(x) for x in values} <= {
-            bool,
-            int,
-            float,
-            str,
-            type(None),
-        }  # a checkpoint keeps these
-        is_fine = is_plain and isinstance(value, tuple) == isinstance(default, tuple)
+        is_fine = isinstance(value, tuple) == isinstance(default, tuple)
+        is_fine = is_fine and all(type(x) in plain for x in values)
         require(is_fine, f"{name}={value!r}: write it like {default!r}, in Python's own numbers and words")
-        lowest = min([0, *[x for x in defaults if isinstance(x, int | float)]])
         numbers = [x for x in values if isinstance(x, int | float)]
-        is_fine = all(math.isfinite(x) and x < 2**63 and (x >= 0 or lowest < 0) for x in numbers)
+        may_be_negative = any(isinstance(x, int | float) and x < 0 for x in defaults)
+        is_fine = all(math.isfinite(x) and x < 2**63 and (x >= 0 or may_be_negative) for x in numbers)
         require(is_fine, f"{flag} {value}: must be finite and not negative")
         is_fine = name not in MEMBERS or len(set(values)) == len(values) > 0
         require(is_fine, f"{flag}: must be one or more numbers, all different")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the whole test suite in the virtual environment .venv, which is made if it is missing.
-#   bash tests/run.sh [arguments of pytest]
+#   bash tests/run.sh [arguments of pytest, such as -n 0 for one process, which a debugger needs]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source benchmark/environment.sh
-exec python -m pytest tests "$@"
+exec python -m pytest tests -n 2 --dist worksteal "$@"

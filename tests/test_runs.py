@@ -64,7 +64,8 @@ def test_the_canonical_command(antmaze):
     assert run_dir().name.startswith("antmaze-large-play__dmg_offline__") and str(run_dir()) in done.out
     saved = result()
     assert (saved["script"], saved["dataset_id"]) == ("dmg_offline", "D4RL/antmaze/large-play-v1")
-    assert saved["args"]["expectile"] == 0.9 and saved["versions"]["torch"] == str(torch.__version__)
+    assert saved["args"]["expectile"] == 0.9
+    assert torch.__version__.split("+")[0] == saved["versions"]["torch"].split("+")[0]  # +cu130: the build
     (member,) = saved["members"]
     assert [member[key] for key in ("name", "seed", "lam", "nu")] == ["seed1", 1, 0.25, 0.5]
     assert [entry["step"] for entry in member["evaluations"]] == [0, 4]

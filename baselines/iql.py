@@ -856,13 +856,18 @@ def load_transitions(dataset, env, args):
             episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
         require(any(len(rewards) for _, _, rewards, _, _ in episodes), f"{dataset.id} has no transitions")
         data = [np.concatenate(parts, dtype=np.float32) for parts in zip(*episodes)]
+    check_data(data, dataset)
+    return data, np.array(returns)
+
+
+def check_data(data, dataset):
+    """Refuse numbers that cannot be meant, note odd ones, and clip the actions to [-1, 1] (in place)."""
     observations, actions, rewards, _, terminations = data
     is_fine = all(np.isfinite(part).all() for part in data) and np.isin(terminations, (0, 1)).all()
     require(is_fine, f"{dataset.id}: numbers must be finite, and terminations 0 or 1")
+    space = dataset.action_space
     outside, largest = (np.abs(actions) > 1 + 1e-4).sum(), np.abs(actions).max()
-    require(
-        largest <= 1.5, f"{dataset.id}: actions must lie within {space}; some reach {largest:.3g} times it"
-    )
+    require(largest <= 1.5, f"{dataset.id}: actions must lie within {space}; one is {largest:.3g} times it")
     if outside:
         print(f"note: {outside:,} of {actions.size:,} numbers in actions lay outside {space} and are clipped")
     actions.clip(-1, 1, out=actions)
@@ -874,7 +879,6 @@ def load_transitions(dataset, env, args):
         print(f"note: all rewards are {rewards[0]:.4g}: only how long an episode lasts makes a difference")
     print(f"{len(rewards):,} transitions, {terminations.sum():,.0f} terminations, ", end="")
     print(f"rewards {rewards.min():.4g} to {rewards.max():.4g}; {observations.shape[1]} numbers observed")
-    return data, np.array(returns)
 
 
 def restore(checkpoint, agent, optimizers, generators, args):

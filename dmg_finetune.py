@@ -212,7 +212,8 @@ def update(agent, optimizers, batch, args, update_actor):
     # --- V, the in-sample value, Eq. (15) ---
     with torch.no_grad():
         q_data = agent.qf_target(observations, actions).amin(0)
-    values, shape = agent.vf(observations), actions.shape[:-1]
+    values = agent.vf(observations)
+    shape = actions.shape[:-1]
     shapes = [tuple(x.shape) for x in (q_data, values, rewards, terminations)]
     assert shapes == 4 * [shape], f"min Q, V, rewards, terminations must be {tuple(shape)}, not {shapes}"
     advantage = q_data - values
@@ -256,7 +257,8 @@ def update(agent, optimizers, batch, args, update_actor):
 # As in dmg_offline.py
 def make_optimizers(agent, args):
     """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would freeze a number."""
-    optimizers, is_cuda = {}, args.device.startswith("cuda")
+    optimizers = {}
+    is_cuda = args.device.startswith("cuda")
     for name in ("vf", "qf", "actor"):
         learning_rate = torch.tensor(args.learning_rate, device=args.device)
         parameters = getattr(agent, name).parameters()
@@ -427,7 +429,8 @@ def main(args=None):
         return (torch.as_tensor(observations, device=args.device) - agent.mean) / agent.std
 
     # --- Replay buffer: the data, which all members share, then what each member adds online ---
-    data_crc32, n_data = zlib.crc32(np.column_stack(data)), len(data[0])
+    data_crc32 = zlib.crc32(np.column_stack(data))
+    n_data = len(data[0])
     data = [torch.from_numpy(part).to(args.device) for part in data]
     data[0], data[3] = standardised(data[0]), standardised(data[3])
     rows = len(members) * args.online_steps
@@ -459,7 +462,8 @@ def main(args=None):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
     is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
     require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
-    results, step, losses = run["members"], run["step"], {}
+    results, step = run["members"], run["step"]
+    losses = {}
     total = args.offline_steps + args.online_steps
     writers = start_logging(run_dir, run, args)
 
@@ -484,7 +488,8 @@ def main(args=None):
             resets = [member_env.reset(seed=int(seed))[0] for member_env, seed in zip(acting, seeds)]
             observations = np.array(resets, np.float32)
         actions = explore(agent, standardised(observations), generators, t, args)
-        next_observations, after_reset = observations.copy(), {}
+        next_observations = observations.copy()
+        after_reset = {}
         rewards, terminations = np.zeros((2, len(members)), np.float32)
         for m, member_env in enumerate(acting):
             next_observations[m], reward, terminations[m], truncated, info = member_env.step(actions[m])
@@ -524,7 +529,8 @@ def main(args=None):
 
     # --- Blocks of updates; after each a look at the losses, after some an evaluation and a checkpoint ---
     print(f"{len(members)} member(s) on {args.device}: {run_dir}", flush=True)
-    first_step, seconds, observations = step, 0.0, None
+    first_step, seconds = step, 0.0
+    observations = None
     if not args.resume:
         evaluate_and_save()  # what could go wrong there goes wrong before the training
     while step < total and not all(result["diverged_at"] for result in results):
@@ -546,7 +552,8 @@ def main(args=None):
         has_ended = step in (args.offline_steps, total) or all(result["diverged_at"] for result in results)
         if step % args.eval_interval == 0 or has_ended:
             evaluate_and_save()
-            losses, observations = {}, None  # as after a resume
+            losses = {}  # as after a resume
+            observations = None
     bar.close()
     for writer, result in zip(writers, results):
         writer.close()
@@ -573,7 +580,8 @@ def parse_args(words):
         saved = {name: value for name, value in run["args"].items() if name not in free}
         unknown = ", ".join(sorted(saved.keys() - asdict(first).keys()))
         require(not unknown, f"{first.checkpoint} is of another version, with other flags: {unknown}")
-    env_id, has_data = saved.get("env_id", first.env_id), saved.get("offline_steps", first.offline_steps)
+    env_id = saved.get("env_id", first.env_id)
+    has_data = saved.get("offline_steps", first.offline_steps)
     if others != words:  # --help needs no data
         dataset = named_dataset(env_id)
     elif has_data:
@@ -592,7 +600,9 @@ class Simulator:
     total_episodes, _eval_env_spec = 0, None
 
     def __init__(self, env_id):
-        self.id, self.env_spec, self.storage = env_id, gym.make(env_id).spec, SimpleNamespace(metadata={})
+        self.id = env_id
+        self.env_spec = gym.make(env_id).spec
+        self.storage = SimpleNamespace(metadata={})
 
     def recover_environment(self, eval_env=True, **options):
         return gym.make(self.id, **options)
@@ -600,7 +610,8 @@ class Simulator:
 
 def open_simulator(args):
     """The environment of --env-id, a Gymnasium id; module:id imports that module."""
-    env_id, (module, colon, _) = args.env_id, args.env_id.partition(":")
+    env_id = args.env_id
+    module, colon, _ = env_id.partition(":")
     if any(re.fullmatch(pattern, env_id) for pattern in SHORT_NAMES):
         return open_dataset(env_id)
     is_trusted = not colon or module == "benchmark.d4rl_antmaze" or args.trust_env
@@ -752,7 +763,8 @@ class OneGoal(gym.Wrapper):
 
     def __init__(self, env):
         super().__init__(env)
-        maze, robot = env.unwrapped.maze, getattr(env.unwrapped, "ant_env", None)
+        maze = env.unwrapped.maze
+        robot = getattr(env.unwrapped, "ant_env", None)
         grid = np.array(maze.maze_map, dtype=str)
         cells = [*np.argwhere(grid == "r"), *np.argwhere(grid == "g")]
         self.start, self.goal_cell = cells if len(cells) == 2 else np.array(MAZE_CELLS[grid.shape])
@@ -851,7 +863,8 @@ def load_transitions(dataset, env, args):
                 # depend on the past, and only evaluation does so), and demonstrations end in a terminal
                 observations = observations["observation"]
                 terminations = np.arange(1, len(rewards) + 1) == len(rewards)
-            observations, steps = flatten(observations), len(rewards)
+            observations = flatten(observations)
+            steps = len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
             wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
             if shapes != wanted:
@@ -890,7 +903,8 @@ def check_data(data, dataset):
 
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
-    run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
+    run = checkpoint["run"]
+    is_cuda = args.device.startswith("cuda")
     was_cuda = run["args"]["device"].startswith("cuda")
     with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
@@ -1001,7 +1015,8 @@ def start_worker(dataset):
     """In a worker: make its environment, which has been checked; end with the training."""
     global worker_env
     torch.set_num_threads(1)
-    worker_env, parent = make_env(dataset, trust_env=True), multiprocessing.parent_process()
+    worker_env = make_env(dataset, trust_env=True)
+    parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
@@ -1011,7 +1026,8 @@ def play_in_worker(*policy_and_seed):
 
 def evaluate(agent, env, pool, results, step, args):
     """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
-    alive, tasks = [m for m, result in enumerate(results) if not result["diverged_at"]], []
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    tasks = []
     for m in alive:
         policy = actor_of(agent, m), agent.mean.cpu(), agent.std.cpu()
         seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)

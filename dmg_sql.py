@@ -202,7 +202,8 @@ def update(agent, optimizers, batch, args, update_actor):
     # --- V, the in-sample value, Eq. (15) ---
     with torch.no_grad():
         q_data = agent.qf_target(observations, actions).amin(0)
-    values, shape = agent.vf(observations), actions.shape[:-1]
+    values = agent.vf(observations)
+    shape = actions.shape[:-1]
     shapes = [tuple(x.shape) for x in (q_data, values, rewards, terminations)]
     assert shapes == 4 * [shape], f"min Q, V, rewards, terminations must be {tuple(shape)}, not {shapes}"
     advantage = q_data - values
@@ -247,7 +248,8 @@ def update(agent, optimizers, batch, args, update_actor):
 # As in dmg_offline.py
 def make_optimizers(agent, args):
     """Adam for V, Q and policy; the learning rate is a tensor, because a CUDA graph would freeze a number."""
-    optimizers, is_cuda = {}, args.device.startswith("cuda")
+    optimizers = {}
+    is_cuda = args.device.startswith("cuda")
     for name in ("vf", "qf", "actor"):
         learning_rate = torch.tensor(args.learning_rate, device=args.device)
         parameters = getattr(agent, name).parameters()
@@ -364,7 +366,8 @@ def main(args=None):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
     is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
     require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
-    results, step, losses = run["members"], run["step"], {}
+    results, step = run["members"], run["step"]
+    losses = {}
     writers = start_logging(run_dir, run, args)
 
     # --- One update, as a CUDA graph on a GPU ---
@@ -583,7 +586,8 @@ class OneGoal(gym.Wrapper):
 
     def __init__(self, env):
         super().__init__(env)
-        maze, robot = env.unwrapped.maze, getattr(env.unwrapped, "ant_env", None)
+        maze = env.unwrapped.maze
+        robot = getattr(env.unwrapped, "ant_env", None)
         grid = np.array(maze.maze_map, dtype=str)
         cells = [*np.argwhere(grid == "r"), *np.argwhere(grid == "g")]
         self.start, self.goal_cell = cells if len(cells) == 2 else np.array(MAZE_CELLS[grid.shape])
@@ -682,7 +686,8 @@ def load_transitions(dataset, env, args):
                 # depend on the past, and only evaluation does so), and demonstrations end in a terminal
                 observations = observations["observation"]
                 terminations = np.arange(1, len(rewards) + 1) == len(rewards)
-            observations, steps = flatten(observations), len(rewards)
+            observations = flatten(observations)
+            steps = len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
             wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
             if shapes != wanted:
@@ -721,7 +726,8 @@ def check_data(data, dataset):
 
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
-    run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
+    run = checkpoint["run"]
+    is_cuda = args.device.startswith("cuda")
     was_cuda = run["args"]["device"].startswith("cuda")
     with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
@@ -832,7 +838,8 @@ def start_worker(dataset):
     """In a worker: make its environment, which has been checked; end with the training."""
     global worker_env
     torch.set_num_threads(1)
-    worker_env, parent = make_env(dataset, trust_env=True), multiprocessing.parent_process()
+    worker_env = make_env(dataset, trust_env=True)
+    parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
@@ -842,7 +849,8 @@ def play_in_worker(*policy_and_seed):
 
 def evaluate(agent, env, pool, results, step, args):
     """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
-    alive, tasks = [m for m, result in enumerate(results) if not result["diverged_at"]], []
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    tasks = []
     for m in alive:
         policy = actor_of(agent, m), agent.mean.cpu(), agent.std.cpu()
         seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)

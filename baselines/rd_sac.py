@@ -215,7 +215,8 @@ class Agent(nn.Module):
 
     def __init__(self, members, mean, std, action_dim, args):
         super().__init__()
-        generators, n = [torch.Generator().manual_seed(seed) for seed, _ in members], len(mean)
+        n = len(mean)
+        generators = [torch.Generator().manual_seed(seed) for seed, _ in members]
         self.actor = nn.Sequential(*mlp(generators, n, args.hidden, action_dim), nn.Tanh())
         self.qf = Critic(generators, n + action_dim, args.hidden, args.critics)
         self.log_std = Linear(generators, args.hidden[-1], action_dim)
@@ -389,7 +390,8 @@ def update(agent, optimizers, batch, args, update_actor):
 
 def make_optimizers(agent, args):
     """Adam for Q, the policy, its temperature and RD's two policies."""
-    optimizers, is_cuda = {}, args.device.startswith("cuda")
+    optimizers = {}
+    is_cuda = args.device.startswith("cuda")
     names = ("qf", "actor", "clone", "ood_actor")
     parameters = {name: [*getattr(agent, name).parameters()] for name in names}
     parameters["actor"] += agent.log_std.parameters()
@@ -402,7 +404,8 @@ def make_optimizers(agent, args):
 
 def draw(generators, updates, n_data, action_dim, args):
     """Indices (updates, M, B), noise and uniform actions (updates, samples, M, B, m), each member's own."""
-    k, device = args.cql_actions if args.cql_alpha else 0, generators[0].device
+    k = args.cql_actions if args.cql_alpha else 0
+    device = generators[0].device
     shape, last = (updates, args.batch_size), (args.batch_size, action_dim)
     indices = [torch.randint(n_data, shape, generator=g, device=device) for g in generators]
     noise = [torch.randn(updates, 2 + 2 * k, *last, generator=g, device=device) for g in generators]
@@ -427,7 +430,8 @@ def train(train_step, optimizers, generators, n_data, action_dim, step, updates,
 
 def presets(dataset):
     """What differs from the defaults of Args for the dataset's task."""
-    task, maze = task_of(dataset), dict(step_cost=1.0)
+    task = task_of(dataset)
+    maze = dict(step_cost=1.0)
     if task in ("minari-antmaze", "d4rl-antmaze"):
         gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
         return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
@@ -503,7 +507,8 @@ def main(args=None):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
     is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
     require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
-    results, step, losses = run["members"], run["step"], {}
+    results, step = run["members"], run["step"]
+    losses = {}
     writers = start_logging(run_dir, run, args)
 
     # --- One update, as a CUDA graph on a GPU ---
@@ -722,7 +727,8 @@ class OneGoal(gym.Wrapper):
 
     def __init__(self, env):
         super().__init__(env)
-        maze, robot = env.unwrapped.maze, getattr(env.unwrapped, "ant_env", None)
+        maze = env.unwrapped.maze
+        robot = getattr(env.unwrapped, "ant_env", None)
         grid = np.array(maze.maze_map, dtype=str)
         cells = [*np.argwhere(grid == "r"), *np.argwhere(grid == "g")]
         self.start, self.goal_cell = cells if len(cells) == 2 else np.array(MAZE_CELLS[grid.shape])
@@ -821,7 +827,8 @@ def load_transitions(dataset, env, args):
                 # depend on the past, and only evaluation does so), and demonstrations end in a terminal
                 observations = observations["observation"]
                 terminations = np.arange(1, len(rewards) + 1) == len(rewards)
-            observations, steps = flatten(observations), len(rewards)
+            observations = flatten(observations)
+            steps = len(rewards)
             shapes = [array.shape for array in (observations, episode.actions, rewards, terminations)]
             wanted = [(steps + 1, *env.observation_space.shape), (steps, *space.shape), (steps,), (steps,)]
             if shapes != wanted:
@@ -860,7 +867,8 @@ def check_data(data, dataset):
 
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
-    run, is_cuda = checkpoint["run"], args.device.startswith("cuda")
+    run = checkpoint["run"]
+    is_cuda = args.device.startswith("cuda")
     was_cuda = run["args"]["device"].startswith("cuda")
     with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
@@ -971,7 +979,8 @@ def start_worker(dataset):
     """In a worker: make its environment, which has been checked; end with the training."""
     global worker_env
     torch.set_num_threads(1)
-    worker_env, parent = make_env(dataset, trust_env=True), multiprocessing.parent_process()
+    worker_env = make_env(dataset, trust_env=True)
+    parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
@@ -981,7 +990,8 @@ def play_in_worker(*policy_and_seed):
 
 def evaluate(agent, env, pool, results, step, args):
     """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
-    alive, tasks = [m for m, result in enumerate(results) if not result["diverged_at"]], []
+    alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
+    tasks = []
     for m in alive:
         policy = actor_of(agent, m), agent.mean.cpu(), agent.std.cpu()
         seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)

@@ -47,7 +47,8 @@ from scipy import stats
 NOT_VALUES = {"step", "returns"}
 VALUES = ("normalized_score", "episodic_return", "q_mean")  # NaN where an evaluation has none
 # Arguments that do not matter for what is learned
-IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_interval")
+IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_interval", "tf32", "track")
+IRRELEVANT += ("wandb_project", "trust_env")
 # What else a member has sets it apart, such as lam or rd_coef
 OF_MEMBER = ("name", "seed", "diverged_at", "evaluations")
 HEAD = "data|method|updates|paper|here, mean ± std|95 % interval|seeds|every seed|mean Q".split("|")
@@ -84,9 +85,18 @@ def load(path):
     return [member for name, text in read(path) for member in members_of(json.loads(text), name)]
 
 
+def arguments_of(run):
+    """The arguments that matter, with those that came later than the run and what it did without them."""
+    later = {"matmul_precision": "highest"}
+    if run["script"] == "iql":
+        later["dropout"] = 0.0
+    return {name: value for name, value in (later | run["args"]).items() if name not in IRRELEVANT}
+
+
 def members_of(run, run_name):
     """The members of a run. Numbers are converted here, so that a damaged file fails here and not later."""
-    args, members = run["args"] | {"data_crc32": run["data_crc32"]}, []
+    args = arguments_of(run) | {"data_crc32": run["data_crc32"]}
+    members = []
     offline, online = int(args["offline_steps"]), int(args.get("online_steps", 0))
     step, total = int(run["step"]), offline + online
     has_ended = step >= total or all(result["diverged_at"] for result in run["members"])
@@ -105,8 +115,7 @@ def members_of(run, run_name):
         member.seed, member.script = int(result["seed"]), str(run["script"])
         member.lam, member.nu = (float(result.get(name, math.nan)) for name in ("lam", "nu"))
         settings = args | {name: value for name, value in result.items() if name not in OF_MEMBER}
-        ignored = ("env_id", "seed", *IRRELEVANT)
-        member.settings = {name: value for name, value in settings.items() if name not in ignored}
+        member.settings = {name: settings[name] for name in settings if name not in ("env_id", "seed")}
         member.diverged_at = int(result["diverged_at"] or 0)
         member.dataset = "-".join(rest or [namespace])
         member.origin = (
@@ -116,7 +125,7 @@ def members_of(run, run_name):
         member.changed = [name for name, value in own.items() if settings.get(name, value) != value]
         member.online_from = offline if online else None
         member.speed, member.together = float(run.get("updates_per_second") or math.nan), len(run["members"])
-        member.device = str(args["device"])
+        member.device = str(run["args"]["device"])
         members.append(member)
     if not members:
         raise ValueError("no members")
@@ -470,8 +479,7 @@ def draw_runtimes(experiments, paper):
 
 def identity(run):
     """What a run has trained, as text."""
-    args = {name: value for name, value in run["args"].items() if name not in IRRELEVANT}
-    return json.dumps([run["script"], run["env_id"], run["data_crc32"], args], sort_keys=True)
+    return json.dumps([run["script"], run["env_id"], run["data_crc32"], arguments_of(run)], sort_keys=True)
 
 
 def keep(runs, path, notes):

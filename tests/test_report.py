@@ -235,15 +235,28 @@ def test_separate_runs_of_a_seed_each_are_one_experiment_and_their_flags_are_sai
     with pytest.raises(SystemExit):
         report.main()
     above = capsys.readouterr().out.split("\n\n")[0]
-    assert above == "All rows: 20 updates, q_weight 1, gamma 0.99, lam 0.25, nu 0.1"
+    settings = "matmul_precision highest, 20 updates, q_weight 1, gamma 0.99, lam 0.25, nu 0.1"
+    assert above == f"All rows: {settings}"
 
 
-@pytest.mark.parametrize("name", ["runs_dir", "device", "cuda_graph", "log_interval", "checkpoint", "resume"])
+@pytest.mark.parametrize("name", ["runs_dir", "device", "cuda_graph", "log_interval", "checkpoint", "track"])
 def test_arguments_that_do_not_matter_do_not_part_seeds(run_report, name):
     write("a", [[0, 1, 2]], args={name: 1})
     write("b", [[0, 1, 3]], seeds=(2,), args={name: 2})
     (row,), *_ = run_report("a", "b")
     assert row["every seed"] == "2.0, 3.0"
+
+
+def test_runs_from_before_a_flag_are_seeds_of_the_same_experiment(run_report):
+    write("before", [[0, 1, 2]], script="iql", args={"tf32": False})
+    now = {"dropout": 0.0, "matmul_precision": "highest", "track": True, "wandb_project": "dmg"}
+    write("now", [[0, 1, 3]], seeds=(2,), script="iql", args=now)
+    write("other", [[0, 1, 9]], seeds=(3,), script="iql", args=now | {"dropout": 0.1})
+    rows, *_ = run_report("before", "now", "other")
+    assert [(row["method"], row["every seed"]) for row in rows] == [
+        ("IQL", "2.0, 3.0"),
+        ("IQL, dropout 0.1", "9.0"),
+    ]
 
 
 def test_lam_and_nu_of_one_run_are_rows_in_the_order_of_their_numbers(run_report):

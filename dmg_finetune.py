@@ -13,8 +13,8 @@ Q' and pi' are target networks (Polyak averages):
 where a' = pi'(s') + clipped noise, w = min(exp(inverse_temperature A), max_weight), and |pi(s) - a|^2 is a
 mean over the dimensions of the action. lam is the share of the policy's own action in the target of Q, nu the
 strength of the pull towards good data actions. q_scale = q_weight / mean|min Q(s, pi(s))|, a constant to the
-gradient, makes nu independent of the rewards' scale. Where paper and authors' code differ
-(benchmark/README.md), this file follows the code, which produced the paper's numbers.
+gradient, takes the scale of Q out of the first term; w still has it, through A. Where paper and authors' code
+differ (benchmark/README.md), this file follows the code, which produced the paper's numbers.
 
 Online each update follows a step in the environment; the data stay in the buffer, and lam and nu are relaxed:
 after t steps x_end + (x - x_end) decay^floor(t / decay_interval) for x = lam and x = nu.
@@ -159,7 +159,8 @@ class Critic(nn.Module):
     def __init__(self, generators, inputs, hidden, critics):
         super().__init__()
         self.critics = critics
-        copies = generators * critics  # all members of the first critic, then of the second, ...
+        # All members of the first critic, then of the second, ...; generators go on, so that these differ
+        copies = generators * critics
         self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
 
     def forward(self, observations, actions):
@@ -205,7 +206,8 @@ def update(agent, optimizers, batch, args, update_actor):
     terminations (M, B), and noise (M, B, m) for the target policy's action. Losses are means over the batch,
     summed over members: every member's gradient is its own, and a NaN stays with its member. There may be no
     member axis: plain networks V(s) -> (B,), pi(s) -> (B, m), Q(s, a) -> (2, B) train as they are.
-    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph can capture neither the members'
+    generators nor .item(), and it would freeze the branch.
     """
     observations, actions, rewards, next_observations, terminations, noise = batch
 
@@ -281,6 +283,7 @@ def train(train_step, optimizers, generators, n_data, action_dim, step, updates,
     """Updates step + 1, ..., step + updates, on batches of the n_data transitions; returns the last losses.
 
     train_step(indices, noise, update_actor=...), made in main(), is update() on the rows with these indices.
+    All indices and noise are drawn first: updates should be a thousand or so.
     """
     indices, noise = draw(generators, updates, n_data, action_dim, args)
     actor_lr = optimizers["actor"].param_groups[0]["lr"]  # a tensor: filling it sets the rate

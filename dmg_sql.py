@@ -13,8 +13,8 @@ Q' and pi' are target networks (Polyak averages):
 where a' = pi'(s') + clipped noise, w = min(exp(inverse_temperature A), max_weight), and |pi(s) - a|^2 is a
 mean over the dimensions of the action. lam is the share of the policy's own action in the target of Q, nu the
 strength of the pull towards good data actions. q_scale = q_weight / mean|min Q(s, pi(s))|, a constant to the
-gradient, makes nu independent of the rewards' scale. Where paper and authors' code differ
-(benchmark/README.md), this file follows the code, which produced the paper's numbers.
+gradient, takes the scale of Q out of the first term; w still has it, through A. Where paper and authors' code
+differ (benchmark/README.md), this file follows the code, which produced the paper's numbers.
 
 At the minimum E[max(u, 0)] = 1: V is the mean of Q' unless an action lies more than 2 sql_alpha below V.
 SQL: Xu et al., ICLR 2023, https://arxiv.org/abs/2303.15810. DMG's authors released no code for this variant.
@@ -102,7 +102,7 @@ class Args:
     q_weight: float = 1.0  # factor on q_scale; 0: weighted imitation only, as in IQL and AWAC
     inverse_temperature: float = 3.0  # how steeply a data action's weight grows with its advantage
     max_weight: float = 3.0  # cap on that weight
-    relu_weight: bool = False  # SQL's own weight max(A, 0) instead of the exponential; its cap is 100
+    relu_weight: bool = False  # SQL's weight max(A, 0), not the exponential; SQL's cap is --max-weight 100
     # Table 3's 2.0 (5.0 on medium-expert) probably come from SQL's first code, whose alpha is 4 sql_alpha.
     # The default is a literal 2; benchmark/table3.sh runs 0.5, benchmark/variants.md says why.
     sql_alpha: float = 2.0  # of the in-sample value, in units of Q: towards 0 the maximum, large the mean
@@ -151,7 +151,8 @@ class Critic(nn.Module):
     def __init__(self, generators, inputs, hidden, critics):
         super().__init__()
         self.critics = critics
-        copies = generators * critics  # all members of the first critic, then of the second, ...
+        # All members of the first critic, then of the second, ...; generators go on, so that these differ
+        copies = generators * critics
         self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
 
     def forward(self, observations, actions):
@@ -195,7 +196,8 @@ def update(agent, optimizers, batch, args, update_actor):
     terminations (M, B), and noise (M, B, m) for the target policy's action. Losses are means over the batch,
     summed over members: every member's gradient is its own, and a NaN stays with its member. There may be no
     member axis: plain networks V(s) -> (B,), pi(s) -> (B, m), Q(s, a) -> (2, B) train as they are.
-    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph can capture neither the members'
+    generators nor .item(), and it would freeze the branch.
     """
     observations, actions, rewards, next_observations, terminations, noise = batch
 
@@ -272,6 +274,7 @@ def train(train_step, optimizers, generators, n_data, action_dim, step, updates,
     """Updates step + 1, ..., step + updates, on batches of the n_data transitions; returns the last losses.
 
     train_step(indices, noise, update_actor=...), made in main(), is update() on the rows with these indices.
+    All indices and noise are drawn first: updates should be a thousand or so.
     """
     indices, noise = draw(generators, updates, n_data, action_dim, args)
     actor_lr = optimizers["actor"].param_groups[0]["lr"]  # a tensor: filling it sets the rate

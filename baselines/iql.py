@@ -28,7 +28,7 @@ dmg_offline.py with `--lam 0 --q-weight 0 --nu 1 --max-weight 100` has IQL's obj
     here, as IQL's authors have it                      there
     log-likelihood of a Gaussian, its std learned       squared error of a deterministic policy
     orthogonal initialisation, gain sqrt(2), bias 0     PyTorch's default
-    policy and target of Q change in every update       in every second update
+    policy and Q' change in every update                policy, pi' and Q' in every second update
     locomotion: rewards scaled, observations raw        rewards raw, observations standardised
     data's actions at least 1e-5 within their bounds    as they are
     online: the policy's samples                        dmg_finetune.py: the policy's action plus noise
@@ -155,7 +155,8 @@ class Critic(nn.Module):
     def __init__(self, generators, inputs, hidden, critics):
         super().__init__()
         self.critics = critics
-        copies = generators * critics  # all members of the first critic, then of the second, ...
+        # All members of the first critic, then of the second, ...; generators go on, so that these differ
+        copies = generators * critics
         self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
 
     def forward(self, observations, actions):
@@ -217,7 +218,8 @@ def update(agent, optimizers, batch, args):
     summed over members: every member's gradient is its own, and a NaN stays with its member. There may be no
     member axis: plain networks V(s) -> (B,), mean of pi(s) -> (B, m) in [-1, 1], Q(s, a) -> (2, B) train as
     they are, with a parameter log_std (m,): give it to the actor's optimizer, or the std silently stays.
-    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph can capture neither the members'
+    generators nor .item(), and it would freeze the branch.
     """
     observations, actions, rewards, next_observations, terminations, *factors = batch
 

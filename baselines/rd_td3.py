@@ -176,7 +176,8 @@ class Critic(nn.Module):
     def __init__(self, generators, inputs, hidden, critics):
         super().__init__()
         self.critics = critics
-        copies = generators * critics  # all members of the first critic, then of the second, ...
+        # All members of the first critic, then of the second, ...; generators go on, so that these differ
+        copies = generators * critics
         self.net = nn.Sequential(*mlp(copies, inputs, hidden, 1))
 
     def features(self, observations, actions):
@@ -272,7 +273,8 @@ def update(agent, optimizers, batch, args, update_actor):
     Losses are means over the batch, summed over critics and members: every member's gradient is its own, and
     a NaN stays with its member. If all rd_coef are 0, everything of RD is left out. If only some are, their
     members still have exactly the base algorithm's gradients, to which 0 times the penalty's are added.
-    No random numbers, no .item() and no branch on data in here: a CUDA graph would freeze them.
+    No random numbers, no .item() and no branch on data in here: a CUDA graph can capture neither the members'
+    generators nor .item(), and it would freeze the branch.
     """
     observations, actions, rewards, next_observations, terminations, noise, uniform = batch
 

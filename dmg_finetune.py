@@ -1070,22 +1070,18 @@ def play(env, actor, mean, std, seed):
     return episode_return
 
 
-def write(path, content):
-    """Write bytes under another name, then rename: a kill or a full disk leaves the old file as it was."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def save(run_dir, run, agent, optimizers, generators, **more):
     """Write result.json, then the checkpoint: all that the next update depends on."""
     state = {"run": run, "agent": agent.state_dict()} | more
     state["optimizers"] = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
     state["generators"] = [generator.get_state() for generator in generators]
     torch.save(state, buffer := io.BytesIO())
+    contents = {"result.json": json.dumps(run, indent=1).encode(), "checkpoint.pt": buffer.getvalue()}
     with explained(f"cannot write to {run_dir}; --resume goes on from the last checkpoint, if any"):
-        write(run_dir / "result.json", json.dumps(run, indent=1).encode())
-        write(run_dir / "checkpoint.pt", buffer.getvalue())
+        for name, content in contents.items():  # a kill or a full disk leaves the old file as it was
+            temporary = run_dir / f"{name}.tmp"
+            temporary.write_bytes(content)
+            os.replace(temporary, run_dir / name)
 
 
 def load_checkpoint(run_dir, script):

@@ -330,7 +330,7 @@ def main(args=None):
     args = parse_args(command) if args is None else args
     checkpoint = load_checkpoint(args.resume, Path(__file__).stem) if args.resume else None
     if checkpoint:
-        args = replace(args, **checkpoint["run"]["args"] | kept_on_resume(args))
+        args = replace(args, **saved_args(checkpoint["run"], args))
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -433,10 +433,7 @@ def parse_args(words):
     first = parse(args=others)
     saved = {}
     if first.resume:
-        run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
-        saved = run["args"] | kept_on_resume(first)
-        changed = sorted(saved.keys() ^ asdict(first).keys())
-        require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
+        saved = saved_args(load_checkpoint(first.resume, Path(__file__).stem)["run"], first)
     env_id = saved.get("env_id", first.env_id)
     dataset = open_dataset(env_id) if others == words else named_dataset(env_id)  # --help needs no data
     args = parse(args=words, default=replace(Args(), **(presets(dataset) | saved)))
@@ -471,9 +468,11 @@ def explained(message):
         fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
 
 
-def kept_on_resume(args):
-    """The arguments that do not come from the checkpoint."""
-    return {name: getattr(args, name) for name in ("resume", "device", "trust_env")}
+def saved_args(run, args):
+    """The arguments that --resume takes over from its run; these three are said anew."""
+    changed = sorted(run["args"].keys() ^ asdict(args).keys())
+    require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
+    return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}
 
 
 def check(args):

@@ -389,11 +389,11 @@ def main(args=None):
     command = sys.argv[1:] if args is None else []
     args = parse_args(command) if args is None else args
     checkpoint = None
-    if args.resume or args.checkpoint:
-        script = Path(__file__).stem if args.resume else STARTS_FROM
-        checkpoint = load_checkpoint(args.resume or args.checkpoint, script)
     if args.resume:
-        args = replace(args, **checkpoint["run"]["args"] | kept_on_resume(args))
+        checkpoint = load_checkpoint(args.resume, Path(__file__).stem)
+        args = replace(args, **saved_args(checkpoint["run"], args))
+    elif args.checkpoint:
+        checkpoint = load_checkpoint(args.checkpoint, STARTS_FROM)
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -567,10 +567,7 @@ def parse_args(words):
     first = parse(args=others)
     saved = {}
     if first.resume:
-        run = load_checkpoint(first.resume, Path(__file__).stem)["run"]
-        saved = run["args"] | kept_on_resume(first)
-        changed = sorted(saved.keys() ^ asdict(first).keys())
-        require(not changed, f"{first.resume} is of another version, with other flags: {', '.join(changed)}")
+        saved = saved_args(load_checkpoint(first.resume, Path(__file__).stem)["run"], first)
     elif first.checkpoint:
         free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
         free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
@@ -644,9 +641,11 @@ def explained(message):
         fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
 
 
-def kept_on_resume(args):
-    """The arguments that do not come from the checkpoint."""
-    return {name: getattr(args, name) for name in ("resume", "device", "trust_env")}
+def saved_args(run, args):
+    """The arguments that --resume takes over from its run; these three are said anew."""
+    changed = sorted(run["args"].keys() ^ asdict(args).keys())
+    require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
+    return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}
 
 
 def check(args):

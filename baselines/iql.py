@@ -401,7 +401,7 @@ def main(args=None):
         torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
 
     # --- Data, environments, agent ---
-    dataset = open_dataset(args.env_id) if args.offline_steps else open_simulator(args)
+    dataset = open_source(args)
     members = list(itertools.product(*[getattr(args, flag) for flag in MEMBERS]))
     with explained(f"cannot make the environment of {dataset.id}"):
         env = make_env(dataset, args.trust_env)
@@ -575,14 +575,8 @@ def parse_args(words):
         saved = {name: value for name, value in run["args"].items() if name not in free}
         unknown = ", ".join(sorted(saved.keys() - asdict(first).keys()))
         require(not unknown, f"{first.checkpoint} is of another version, with other flags: {unknown}")
-    env_id = saved.get("env_id", first.env_id)
-    has_data = saved.get("offline_steps", first.offline_steps)
-    if others != words:  # --help needs no data
-        dataset = named_dataset(env_id)
-    elif has_data:
-        dataset = open_dataset(env_id)
-    else:
-        dataset = open_simulator(replace(first, env_id=env_id))
+    wanted = replace(first, **saved)
+    dataset = open_source(wanted) if others == words else named_dataset(wanted.env_id)  # --help needs none
     args = parse(args=words, default=replace(Args(), **(presets(dataset) | saved)))
     changed = [name for name, value in saved.items() if getattr(args, name) != value]
     require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
@@ -592,7 +586,7 @@ def parse_args(words):
 class Simulator:
     """Stands in for a data set where there is none: the environment of a Gymnasium id."""
 
-    total_episodes, _eval_env_spec = 0, None
+    _eval_env_spec = None
 
     def __init__(self, env_id):
         self.id = env_id
@@ -603,12 +597,12 @@ class Simulator:
         return gym.make(self.id, **options)
 
 
-def open_simulator(args):
-    """The environment of --env-id, a Gymnasium id; module:id imports that module."""
+def open_source(args):
+    """The data set of --env-id, or without offline steps the environment of a Gymnasium id."""
     env_id = args.env_id
-    module, colon, _ = env_id.partition(":")
-    if any(re.fullmatch(pattern, env_id) for pattern in SHORT_NAMES):
+    if args.offline_steps or named_dataset(env_id).env_spec:
         return open_dataset(env_id)
+    module, colon, _ = env_id.partition(":")  # which Gymnasium imports
     is_trusted = not colon or module == "benchmark.d4rl_antmaze" or args.trust_env
     require(is_trusted, f"--env-id {env_id} imports {module}: if you trust it, give --trust-env")
     with explained(f"--offline-steps 0: {env_id} is neither a short name nor the id of an environment"):

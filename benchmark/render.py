@@ -22,7 +22,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import dmg_offline as dmg
-from dmg_finetune import open_simulator
+from dmg_finetune import open_source
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +67,7 @@ def load(run_dir, script=None, trust_env=False):
         agent.load_state_dict(weights)
     if run["args"]["offline_steps"]:
         return run, dmg.open_dataset(run["dataset_id"]), module, agent
-    return run, open_simulator(replace(args, env_id=run["env_id"], trust_env=trust_env)), module, agent
+    return run, open_source(replace(args, env_id=run["env_id"], trust_env=trust_env)), module, agent
 
 
 def choose_opengl():

@@ -490,23 +490,21 @@ def main(args=None):
             seeds = [np.random.SeedSequence((seed, now, 1)).generate_state(1)[0] for seed, *_ in members]
             resets = [member_env.reset(seed=int(seed))[0] for member_env, seed in zip(acting, seeds)]
             observations = np.array(resets, np.float32)
-        actions = explore(agent, standardised(observations), generators, t, args)
-        next_observations = observations.copy()
-        after_reset = {}
+        before = standardised(observations)
+        actions = explore(agent, before, generators, t, args)
+        next_observations = np.empty_like(observations)
         rewards, terminations = np.zeros((2, len(members)), np.float32)
         for m, member_env in enumerate(acting):
             next_observations[m], reward, terminations[m], truncated, info = member_env.step(actions[m])
             rewards[m] = reward_scale * (reward - args.step_cost)
+            observations[m] = next_observations[m]
             if terminations[m] or truncated:  # only a termination ends the values, a truncation bootstraps
                 now = args.offline_steps + t
                 writers[m].add_scalar("charts/episodic_return", info["episode"]["r"], now)
-                after_reset[m], _ = member_env.reset()
-        seen = standardised(observations), actions, rewards, standardised(next_observations), terminations
+                observations[m], _ = member_env.reset()
+        seen = before, actions, rewards, standardised(next_observations), terminations
         for part, value in zip(own, seen):
             part[:, t - 1] = torch.as_tensor(value)
-        observations = next_observations
-        for m, observation in after_reset.items():
-            observations[m] = observation
 
     # --- One evaluation and checkpoint ---
     bar = tqdm(total=total, initial=step, unit=" steps", smoothing=0.05, disable=None)

@@ -728,18 +728,16 @@ def check_data(data, dataset):
 def restore(checkpoint, agent, optimizers, generators, args):
     """Networks, optimizers and generators as the checkpoint has them; the device may be another."""
     run = checkpoint["run"]
-    is_cuda = args.device.startswith("cuda")
-    was_cuda = run["args"]["device"].startswith("cuda")
     with explained("the checkpoint does not fit the networks"):
         agent.load_state_dict(checkpoint["agent"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(checkpoint["optimizers"][name])
             for group in optimizer.param_groups:  # the old device's settings came with it
-                group["capturable"] = is_cuda
+                group["capturable"] = args.device.startswith("cuda")
                 if torch.is_tensor(group["lr"]):
                     group["lr"] = group["lr"].to(args.device)
         for generator, state in zip(generators, checkpoint["generators"]):
-            if is_cuda == was_cuda:
+            if len(state) == len(generator.get_state()):
                 generator.set_state(state)
             else:  # a GPU's generator draws other numbers
                 generator.manual_seed(generator.initial_seed() + run["step"])

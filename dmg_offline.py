@@ -800,8 +800,7 @@ def graphed(function):
         if key not in captured:
             graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-                outputs = function(*inputs, **flags)  # captured, not run
-            captured[key] = graph, inputs, outputs
+                captured[key] = graph, inputs, function(*inputs, **flags)  # captured, not run
         graph, inputs, outputs = captured[key]
         torch._foreach_copy_(inputs, tensors)
         graph.replay()

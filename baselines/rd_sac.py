@@ -806,8 +806,7 @@ def load_transitions(dataset, env, args):
     and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
     """
     space, own = dataset.action_space, env.unwrapped.action_space
-    is_box = isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.shape != (0,)
-    is_box = is_box and space.is_bounded() and (space.low < space.high).all()
+    is_box = isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and (space.low < space.high).all()
     require(is_box, f"{dataset.id}: actions must be vectors between two bounds, not {space}")
     is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
     require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")

@@ -776,16 +776,15 @@ def make_env(dataset, trust_env=False, **options):
     task = task_of(dataset)
     if task in EPISODE_STEPS:
         options["max_episode_steps"] = EPISODE_STEPS[task]
-    if task == "kitchen":  # whose observations share their goals, of which Gymnasium's checker warns
-        options |= dict(remove_task_when_completed=True, terminate_on_tasks_completed=True)
-        options["disable_env_checker"] = True
     if task in ("minari-antmaze", "pointmaze"):
         env = dataset.recover_environment(continuing_task=True, reset_target=False, **options)
         env = gym.wrappers.FilterObservation(OneGoal(env), ("achieved_goal", "observation"))
+    elif task == "kitchen":  # whose observations share their goals, of which Gymnasium's checker warns
+        options |= dict(remove_task_when_completed=True, terminate_on_tasks_completed=True)
+        env = dataset.recover_environment(eval_env=True, disable_env_checker=True, **options)
+        env = gym.wrappers.FilterObservation(env, ("observation",))
     else:
         env = dataset.recover_environment(eval_env=True, **options)
-    if task == "kitchen":
-        env = gym.wrappers.FilterObservation(env, ("observation",))
     one = env.action_space.dtype.type(1)  # a kitchen has float64 and warns of float32
     flat_space = gym.spaces.flatten_space(env.observation_space)
     env = gym.wrappers.TransformObservation(env, flatten, flat_space)  # as load_transitions does

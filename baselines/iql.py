@@ -466,16 +466,14 @@ def main(args=None):
     writers = start_logging(run_dir, run, args)
 
     # --- One update, as a CUDA graph on a GPU; offline and online differ in the discount ---
-    def make_train_step(args):
-        def train_step(indices, *drawn, **flags):
-            indices = torch.where(indices < n_data, indices, indices + own_offsets)
-            batch = [part[indices] for part in buffer] + list(drawn)
-            return update(agent, optimizers, batch, args, **flags)
+    def train_step(indices, *drawn, gamma=args.gamma, **flags):
+        indices = torch.where(indices < n_data, indices, indices + own_offsets)
+        batch = [part[indices] for part in buffer] + list(drawn)
+        return update(agent, optimizers, batch, replace(args, gamma=gamma), **flags)
 
-        return graphed(train_step) if is_cuda and args.cuda_graph else train_step
-
-    train_offline_step = make_train_step(args)
-    train_online_step = make_train_step(replace(args, gamma=args.online_gamma or args.gamma))
+    if is_cuda and args.cuda_graph:
+        train_step = graphed(train_step)
+    train_online_step = functools.partial(train_step, gamma=args.online_gamma or args.gamma)
 
     # --- Online step t = 1, 2, ... of every member in its environment ---
     def interact(t):
@@ -538,7 +536,7 @@ def main(args=None):
         if is_online:
             losses |= train_online(interact, train_online_step, agent, members, *rest)
         else:
-            losses |= train(train_offline_step, *rest)
+            losses |= train(train_step, *rest)
         scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
         seconds += time.perf_counter() - began
         step += steps

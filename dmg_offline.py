@@ -844,7 +844,7 @@ def evaluate(agent, env, pool, results, step, args):
             returns = pool.map(play_in_worker, *zip(*tasks))
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         else:
-            returns = itertools.starmap(functools.partial(play, env), tasks)
+            returns = [play(env, *task) for task in tasks]
         evaluations[alive] = np.reshape(list(returns), (len(alive), args.eval_episodes))
     return evaluations.tolist()
 

@@ -100,6 +100,16 @@ def test_resuming_from_python_takes_the_arguments_of_the_run(module, pendulum):
     assert_equal(checkpoint()["agent"], before["agent"])  # it had ended
 
 
+def test_from_python_too_a_run_of_another_version_is_refused(pendulum, capsys):
+    run("dmg_offline", *TINY)
+    state = checkpoint()
+    del state["run"]["args"]["tau"]
+    torch.save(state, run_dir() / "checkpoint.pt")
+    with pytest.raises(SystemExit):
+        dmg.main(dmg.Args(resume=str(run_dir()), device="cpu"))
+    assert "another version, with other flags: tau" in capsys.readouterr().err
+
+
 def test_arguments_of_another_form_are_refused(capsys):
     others = dict(gamma=np.float64(0.9), seed=(np.int64(1),), runs_dir=ROOT)  # no checkpoint could be read
     for name, value in (dict(seed=2, lam=0.5, nu=[0.1], hidden=64) | others).items():

@@ -390,7 +390,8 @@ def check_flags(args):
 
 # ==========================================================================================================
 # You may stop here: the method is complete. Its harness is the same in all offline scripts.
-# main() comes first, then what it calls, in the order of calling.
+# main() comes first, then its helpers: messages and flags, data and environment, the run's folder and log,
+# the CUDA graph, evaluation, checkpoints.
 # ==========================================================================================================
 
 
@@ -412,6 +413,7 @@ def main(args=None):
     with explained(f"cannot make the environment of {dataset.id}"):
         env = make_env(dataset, args.trust_env)
     data, returns = load_transitions(dataset, env, args)
+    n_data, action_dim = data[1].shape
     low, high = reference_returns(dataset)
     print(f"mean return {returns.mean():.6g}, normalized score {score(returns.mean(), low, high):.1f}")
     mean, std = np.zeros(data[0].shape[1]), np.ones(data[0].shape[1])
@@ -419,7 +421,7 @@ def main(args=None):
         mean = data[0].mean(0, dtype=np.float64)  # a float32 mean over 1e6 rows is off by 1e-3
         std = data[0].std(0, dtype=np.float64) + 1e-3
     members = list(itertools.product(*[getattr(args, flag) for flag in MEMBERS]))
-    agent = Agent(members, mean, std, data[1].shape[1], args).to(args.device)
+    agent = Agent(members, mean, std, action_dim, args).to(args.device)
     optimizers = make_optimizers(agent, args)
     generators = [torch.Generator(args.device).manual_seed(seed) for seed, *_ in members]
     data_crc32 = zlib.crc32(np.column_stack(data))
@@ -435,7 +437,8 @@ def main(args=None):
         run_dir, run = start_run(args, command, dataset, data_crc32, members)
     with explained(f"{run_dir} is being trained by another process, or cannot be written to"):
         lock = open(run_dir / "lock", "w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends, however it ends
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until main returns or the process dies
+    # another process may have trained on between our reading of the checkpoint and our lock
     is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
     require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
     results, step = run["members"], run["step"]
@@ -457,8 +460,8 @@ def main(args=None):
 
     def evaluate_and_save():
         for m, episodes in enumerate(evaluate(agent, env, pool, results, step, args)):
-            mean = float(np.mean(episodes)) if episodes else math.nan
-            evaluation = {"episodic_return": mean, "normalized_score": score(mean, low, high)}
+            mean_return = float(np.mean(episodes)) if episodes else math.nan
+            evaluation = {"episodic_return": mean_return, "normalized_score": score(mean_return, low, high)}
             for name, value in evaluation.items():
                 writers[m].add_scalar(f"eval/{name}", value, step)
             evaluation |= {name: losses[loss][m].item() for name, loss in IN_RESULT.items() if loss in losses}
@@ -478,7 +481,7 @@ def main(args=None):
         began = time.perf_counter()
         ends = [(step // interval + 1) * interval for interval in (args.log_interval, args.eval_interval)]
         n = min(*ends, args.offline_steps) - step
-        losses |= train(train_step, optimizers, generators, len(data[0]), data[1].shape[1], step, n, args)
+        losses |= train(train_step, optimizers, generators, n_data, action_dim, step, n, args)
         scalars = {f"losses/{name}": loss.tolist() for name, loss in losses.items()}  # waits for the GPU
         seconds += time.perf_counter() - began
         step += n
@@ -497,7 +500,7 @@ def main(args=None):
 
 
 def parse_args(words):
-    """Args of a command line; what it does not say is as --env-id has it, or as --resume's run had it."""
+    """Args of a command line; flags not given come from --env-id's presets, or from the run to --resume."""
     parse = functools.partial(tyro.cli, Args, description=__doc__)
     others = [word for word in words if word not in ("-h", "--help")]
     first = parse(args=others)
@@ -579,9 +582,10 @@ SHORT_NAMES = {
     r"(pen|hammer|door|relocate)-(.+)": (r"D4RL/\1/\2-v2", r"AdroitHand\1"),
     r"kitchen-(.+)": (r"D4RL/kitchen/\1-v2", "FrankaKitchen"),
 }
-# What a data set may have made without --trust-env; benchmark lies beside the scripts
+# Entry points that a data set's metadata may name without --trust-env
 TRUSTED = r"gymnasium\.(envs|wrappers)\.(?!registration)[\w.]+:\w+|gymnasium_robotics\.envs\.[\w.]+:\w+"
 TRUSTED += r"|benchmark\.(d4rl_antmaze|ogbench_env):\w+"
+# So that benchmark can be imported, from baselines/ too
 sys.path += [str(folder) for folder in Path(__file__).resolve().parents[:2]]
 # Returns that score 0 and 100, those of D4RL's random and expert policies; other data sets bring their own
 REFERENCE_RETURNS = {"hopper": (-20.272305, 3234.3), "halfcheetah": (-280.178953, 12135.0)}
@@ -683,7 +687,7 @@ class OneGoal(gym.Wrapper):
 
 
 def check_trust(dataset):
-    """Refuse code that the data set's metadata name and this process does not know; Gymnasium runs it."""
+    """Refuse environment code, which Gymnasium would run, that is neither TRUSTED nor registered here."""
     for spec in filter(None, (dataset.env_spec, dataset._eval_env_spec)):
         own = gym.registry[spec.id].entry_point if spec.id in gym.registry else None
         if callable(own):
@@ -728,7 +732,7 @@ def flatten(observations):
 
 
 def load_transitions(dataset, env, args):
-    """Cut episodes into transitions; those of a maze, which have goals of their own, for its one goal.
+    """Cut episodes into transitions; in a maze rewards and terminations become those of its one goal.
 
     Returns float32 arrays of N observations, actions in [-1, 1], rewards, next observations and terminations,
     and the undiscounted return of every episode. Truncations are not terminations: they bootstrap.
@@ -869,8 +873,9 @@ def log(writers, results, scalars, run):
 def graphed(function):
     """Capture function(*tensors, **flags) as a CUDA graph for each value of the flags; then replay it.
 
-    The networks are so small that launching some 300 kernels takes longer than running them. A replay
-    launches all at once, with the new tensors copied to where the capture found the old ones.
+    The networks are so small that launching some 300 kernels should take longer than running them. A replay
+    launches all at once, with the new tensors copied to where the capture found the old ones, and writes its
+    outputs over those of the last one.
     """
     calls, captured = Counter(), {}
 
@@ -914,7 +919,10 @@ def play_in_worker(*policy_and_seed):
 
 
 def evaluate(agent, env, pool, results, step, args):
-    """Returns of eval_episodes episodes for each member, NaN if it has diverged; every step has its seeds."""
+    """Play eval_episodes episodes for each member; returns their returns, NaN if it has diverged.
+
+    The seeds depend on the member's and on step alone.
+    """
     alive = [m for m, result in enumerate(results) if not result["diverged_at"]]
     tasks = []
     for m in alive:

@@ -206,7 +206,7 @@ def cited(theirs):
     if not theirs.source:
         return "-"
     notes = [theirs.source] * (not theirs.source.startswith("Table"))
-    notes += [f"here {', '.join(theirs.differs)}"] * bool(theirs.differs)
+    notes += [f"ours: {', '.join(theirs.differs)}"] * bool(theirs.differs)
     spread = f" ± {theirs.spread}" * math.isfinite(theirs.spread)
     return f"{theirs.mean}{spread}" + f" ({'; '.join(notes)})" * bool(notes)
 

@@ -598,11 +598,11 @@ def test_the_papers_numbers_stand_beside_ours(run_report):
         with_member(name, nu=0.5)
     rows, *_ = run_report("a", "b", "c", "d", "e")
     assert {row["every seed"]: row["paper"] for row in rows} == {
-        "20.0": "100.6 ± 1.9 (here 20 updates)",
-        "30.0": "55.4 ± 6.2 (here other data, 20 updates)",
+        "20.0": "100.6 ± 1.9 (ours: 20 updates)",
+        "30.0": "55.4 ± 6.2 (ours: other data, 20 updates)",
         "40.0": "-",
-        "50.0": "90.1 (here 20 updates)",
-        "1.0": "98.4 (here 10 updates)",
+        "50.0": "90.1 (ours: 20 updates)",
+        "1.0": "98.4 (ours: 10 updates)",
     }
 
 
@@ -615,7 +615,7 @@ MILLION = {"step": 10**6, "args": {"offline_steps": 10**6}, "env_id": "hopper-me
         ({}, {}, "100.6 ± 1.9"),
         ({}, {"nu": 1.0}, "-"),
         ({"expectile": 0.5}, {}, "-"),
-        ({"offline_steps": 999}, {}, "100.6 ± 1.9 (here 999 updates)"),
+        ({"offline_steps": 999}, {}, "100.6 ± 1.9 (ours: 999 updates)"),
         (CLONING, {"lam": 0}, "56.2"),
         ({"q_weight": 0.0, "inverse_temperature": 3.0, "max_weight": 100.0}, {"lam": 0}, "66.2"),
         ({"online_steps": 10}, {"lam": 1}, "-"),
@@ -647,10 +647,10 @@ def test_ten_seeds_compare_with_table_6(run_report):
             "iql",
             IN_SAMPLE | IN_MAZE,
             "imported/antmaze/umaze-v2",
-            "87.5 (IQL paper; here -v2 instead of -v0)",
+            "87.5 (IQL paper; ours: -v2 instead of -v0)",
         ),
-        ("iql", IN_HAND, "D4RL/door/human-v2", "4.3 (IQL paper; here other data)"),
-        ("iql", IN_HAND, "D4RL/kitchen/complete-v2", "62.5 (IQL paper; here other data)"),
+        ("iql", IN_HAND, "D4RL/door/human-v2", "4.3 (IQL paper; ours: other data)"),
+        ("iql", IN_HAND, "D4RL/kitchen/complete-v2", "62.5 (IQL paper; ours: other data)"),
         ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "41.9 ± 50.5 (RD slides)"),
         ("rd_td3", TD3_N | {"rd_coef": 0.001}, MEDIUM, "103.0 ± 0.8 (RD slides)"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.0}, "imported/hopper/medium-replay-v2", "61.2 (RD slides)"),
@@ -682,7 +682,7 @@ def test_iql_from_offline_to_online_and_its_totals(run_report):
         data = f"imported/{name}/medium-v2"
         write(name, [[0, 10, 70]], env_id=data, dataset_id=data, script="iql", **offline)
     rows, *_ = run_report("maze", "play", "hopper", "walker2d")
-    there = "(IQL paper fine-tuning; here -v2 instead of -v0)"
+    there = "(IQL paper fine-tuning; ours: -v2 instead of -v0)"
     assert [(row["data"], row["method"], row["paper"]) for row in rows] == [
         ("imported/antmaze/large-play-v2", "IQL online", f"46.0 {there}"),
         ("imported/antmaze/umaze-v2", "IQL online", f"96.0 {there}"),
@@ -726,13 +726,13 @@ def test_random_data_by_d4rls_recipe_are_like_the_papers(draw):
     write_random("td3", "halfcheetah", "rd_td3", TD3_BC, 300_000, (10, 11, 12))
     axes, (rows, *_) = draw(*sorted(str(path) for path in Path().iterdir() if path.is_dir()))
     assert [[row[name] for name in report.HEAD[:6]] for row in rows if "half" in row["data"]] == [
-        ["local/halfcheetah/random-v0", "DMG", "1,000,000", "28.8 ± 1.3 (here D4RL's recipe)"]
+        ["local/halfcheetah/random-v0", "DMG", "1,000,000", "28.8 ± 1.3 (ours: D4RL's recipe)"]
         + ["30.0 ± 2.0", "25.0 to 35.0"],
-        ["local/halfcheetah/random-v0", "IQL", "300,000", "13.1 (here D4RL's recipe, 300,000 updates)"]
+        ["local/halfcheetah/random-v0", "IQL", "300,000", "13.1 (ours: D4RL's recipe, 300,000 updates)"]
         + ["12.0 ± 1.0", "9.5 to 14.5"],
         ["local/halfcheetah/random-v0", "IQL corner of DMG", "300,000"]
-        + ["13.1 (here D4RL's recipe, 300,000 updates)", "13.0 ± 2.6", "6.4 to 19.6"],
-        ["local/halfcheetah/random-v0", "TD3+BC", "300,000", "11.0 (here D4RL's recipe, 300,000 updates)"]
+        + ["13.1 (ours: D4RL's recipe, 300,000 updates)", "13.0 ± 2.6", "6.4 to 19.6"],
+        ["local/halfcheetah/random-v0", "TD3+BC", "300,000", "11.0 (ours: D4RL's recipe, 300,000 updates)"]
         + ["11.0 ± 1.0", "8.5 to 13.5"],
     ]  # fmt: skip
     total = {"data": "total of 2", "method": "DMG", "paper": "49.2", "here, mean ± std": "50.0"}
@@ -753,7 +753,7 @@ def test_random_data_by_d4rls_recipe_are_like_the_papers(draw):
 def test_other_data_have_no_diamonds(draw):
     write("a", [[0, 10, 20]], env_id="local/hopper/medium-v0", dataset_id="local/hopper/medium-v0")
     axes, ((row,), *_) = draw("a")
-    assert row["paper"] == "100.6 ± 1.9 (here other data, 20 updates)"
+    assert row["paper"] == "100.6 ± 1.9 (ours: other data, 20 updates)"
     assert len(axes.lines) == 1
 
 

@@ -5,13 +5,14 @@
 Plays the actor that was trained. For runs of a copy with networks of its own give --script the copy.
 """
 
+import contextlib
 import ctypes.util
 import importlib.util
 import itertools
 import math
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -42,13 +43,25 @@ class Args:
 
 def script_of(run, path):
     """The module that made a run: the one at --script, or that of its name in this repository."""
-    name = run["script"]
-    found = [path] if path else [folder / f"{name}.py" for folder in (ROOT, ROOT / "baselines")]
-    found = [file for file in found if file.is_file()] or [ROOT / "dmg_offline.py"]
-    spec = importlib.util.spec_from_file_location(f"script_{found[0].stem}", found[0])
+    name = f"{run['script']}.py"
+    places = [path] if path else [ROOT / name, ROOT / "baselines" / name]
+    file = next((place for place in places if place.is_file()), ROOT / "dmg_offline.py")
+    spec = importlib.util.spec_from_file_location(f"script_{file.stem}", file)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def load_agent(module, state):
+    """The agent in a checkpoint, by the module of the script that made it."""
+    weights = state["agent"]
+    run = state["run"]
+    members = [tuple(member[flag] for flag in module.MEMBERS) for member in run["members"]]
+    action_dim = [weight.shape[-1] for name, weight in weights.items() if name.startswith("actor.")][-1]
+    mean, std = weights["mean"].numpy(), weights["std"].numpy()
+    agent = module.Agent(members, mean, std, action_dim, module.Args(**run["args"]))
+    agent.load_state_dict(weights)
+    return agent
 
 
 def load(run_dir, script=None, trust_env=False):
@@ -57,17 +70,23 @@ def load(run_dir, script=None, trust_env=False):
     dmg.require(path.is_file(), f"there is no {path}: give the folder of a run")
     with dmg.explained(f"{path} is damaged"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-        run, weights = state["run"], state["agent"]
+        run = state["run"]
     module = script_of(run, script)
     with dmg.explained(f"{path} does not fit {module.__file__}: give --script the script that made it"):
-        members = [tuple(member[flag] for flag in module.MEMBERS) for member in run["members"]]
-        action_dim = [weight.shape[-1] for name, weight in weights.items() if name.startswith("actor.")][-1]
-        args = module.Args(**run["args"])
-        agent = module.Agent(members, weights["mean"].numpy(), weights["std"].numpy(), action_dim, args)
-        agent.load_state_dict(weights)
+        agent = load_agent(module, state)
     if run["args"]["offline_steps"]:
         return run, dmg.open_dataset(run["dataset_id"]), module, agent
-    return run, open_source(replace(args, env_id=run["env_id"], trust_env=trust_env)), module, agent
+    args = module.Args(**run["args"] | {"env_id": run["env_id"], "trust_env": trust_env})
+    return run, open_source(args), module, agent
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Gives another name to write to; the file gets its own when all is written."""
+    unfinished = path.with_stem(f".unfinished-{path.stem}")
+    with dmg.explained(f"cannot write {path}"):
+        yield unfinished
+        unfinished.replace(path)
 
 
 def choose_opengl():
@@ -99,23 +118,22 @@ def main():
         env.reset(seed=args.seed)
         env.render()
     fps = args.speed * env.metadata["render_fps"]
-    every, steps = math.ceil(fps / args.max_fps), itertools.count()
+    every = math.ceil(fps / args.max_fps)  # so many steps are a picture apart
     fps /= every
+    steps = itertools.count()
 
     def film(observation):
         if next(steps) % every == 0:
             writer.append_data(env.render())
         return observation
 
-    # --- The film, under another name until it is whole ---
+    # --- The film ---
     env = gym.wrappers.TransformObservation(env, film, None)  # calls film at each reset and step
     policy = module.actor_of(agent, m), agent.mean, agent.std
-    options = dict(duration=1000 / fps, loop=0) if args.output.suffix == ".gif" else dict(fps=fps)
-    unfinished = args.output.with_stem(f".unfinished-{args.output.stem}")
-    with dmg.explained(f"cannot write {args.output}"):
-        with imageio.get_writer(unfinished, **options) as writer:
-            returns = [dmg.play(env, *policy, args.seed + i) for i in range(args.episodes)]
-        unfinished.replace(args.output)
+    is_gif = args.output.suffix == ".gif"
+    options = dict(duration=1000 / fps, loop=0) if is_gif else dict(fps=fps)
+    with whole_file(args.output) as file, imageio.get_writer(file, **options) as writer:
+        returns = [dmg.play(env, *policy, args.seed + i) for i in range(args.episodes)]
     print(f"{names[m]} after {run['step']:,} updates: returns {' '.join(f'{x:.6g}' for x in returns)}")
     print(f"wrote {args.output}, {fps:.3g} pictures a second")
 

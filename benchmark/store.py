@@ -1,4 +1,4 @@
-"""What the data tools share: how episodes are played, and how a data set is stored: whole or not at all.
+"""What the data tools share: how episodes are played and cut, and how a set is stored: whole or not at all.
 
 Minari writes into the data set's own folder, where a program that is killed leaves half of it. Here it writes
 into a hidden folder, which is then renamed. What a kill leaves there (.unfinished-*) may be deleted.
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+import gymnasium as gym
 import minari
 import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
@@ -63,20 +64,24 @@ def quiet_stderr():
         os.close(saved)
 
 
-def forward(layers, x):
-    """The output of a ReLU network that ends in tanh; layers: weights (inputs, outputs) and biases."""
-    *hidden, (last_weight, last_bias) = layers
-    for weight, bias in hidden:
-        x = np.maximum(x @ weight + bias, 0)
-    return np.tanh(x @ last_weight + last_bias)
+def make_env(env_id, **options):
+    """gym.make without notices, and without the maze's file that Gymnasium-Robotics leaves behind."""
+    with quiet_stderr():
+        env = gym.make(env_id, **options)
+    if maze_file := getattr(env.unwrapped, "tmp_xml_file_path", None):
+        Path(maze_file).unlink(missing_ok=True)
+    return env
 
 
 def play(env, policy, seed):
     """One episode of policy(observation) -> action, clipped to the box: T + 1 observations, T of the rest."""
+    box = env.action_space
     observation, _ = env.reset(seed=seed)
-    observations, steps, ended = [observation], [], False
+    observations = [observation]
+    steps = []
+    ended = False
     while not ended:
-        action = np.clip(policy(observation), env.action_space.low, env.action_space.high).astype(np.float32)
+        action = np.clip(policy(observation), box.low, box.high).astype(np.float32)
         observation, reward, terminated, truncated, _ = env.step(action)
         observations.append(observation)
         steps.append((action, float(reward), terminated, truncated))
@@ -85,8 +90,8 @@ def play(env, policy, seed):
         observations = {key: np.array([o[key] for o in observations]) for key in observation}
     else:
         observations = np.array(observations)
-    columns = dict(zip(("actions", "rewards", "terminations", "truncations"), map(np.array, zip(*steps))))
-    return EpisodeBuffer(seed=seed, observations=observations, **columns)
+    columns = map(np.array, zip(*steps))
+    return EpisodeBuffer(None, seed, None, observations, *columns)  # None: id and options
 
 
 def rollouts(env, new_policy, rng, steps, bar):
@@ -94,9 +99,23 @@ def rollouts(env, new_policy, rng, steps, bar):
     episodes = []
     bar.reset(steps)
     while bar.n < steps:
-        episodes.append(play(env, new_policy(), int(rng.integers(2**31))))
-        bar.update(len(episodes[-1].rewards))
+        episode = play(env, new_policy(), seed=int(rng.integers(2**31)))
+        episodes.append(episode)
+        bar.update(len(episode.rewards))
     return episodes
+
+
+def cut_episode(rows, last_observation, is_truncated, observations, actions, rewards, terminations):
+    """An episode out of flat arrays (N rows, one a step): a slice of rows, and what was seen after them."""
+    truncations = np.zeros(len(rewards[rows]), bool)
+    truncations[-1:] = is_truncated
+    return EpisodeBuffer(
+        observations=np.vstack([observations[rows], last_observation]),
+        actions=actions[rows],
+        rewards=rewards[rows],
+        terminations=terminations[rows],
+        truncations=truncations,
+    )
 
 
 def hidden_folder():
@@ -129,38 +148,44 @@ def is_stored(dataset_id):
     return get_dataset_path(dataset_id).exists()
 
 
-def write(*args, **kwargs):
+def write(dataset_id, episodes, about):
     """Minari's create_dataset_from_buffers, quietly; exit code 1 where it cannot write."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they stop the parent, which ends this process
     # Minari makes the environment, and Gymnasium-Robotics leaves a file of every maze in the temporary folder
     with quiet_stderr(), tempfile.TemporaryDirectory() as tempfile.tempdir:
         try:
-            minari.create_dataset_from_buffers(*args, **kwargs)
+            minari.create_dataset_from_buffers(dataset_id, episodes, **about)
         except (OSError, RuntimeError, ValueError) as error:
             if isinstance(error, ValueError) and "errno" not in str(error):
                 raise  # not what HDF5 says of a full disk
             os._exit(1)  # at once: HDF5 would complain of everything that it drops
 
 
+def write_in_a_process(root, dataset_id, episodes, about):
+    """Write below the folder root, in a process of its own, because HDF5 crashes where the disk is full."""
+    process = multiprocessing.get_context("fork").Process
+    writer = process(target=write, args=(dataset_id, episodes, about), daemon=True)
+    with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=root):
+        writer.start()
+    try:
+        writer.join()
+    finally:
+        writer.kill()
+        writer.join()
+    if writer.exitcode:
+        raise OSError(f"the writing process ended with code {writer.exitcode}")
+
+
 def store(dataset_id, episodes, **about):
-    """Store a list of EpisodeBuffer with Minari's keywords, in place of the old data set if there is one."""
-    if not any(len(episode.rewards) for episode in episodes):
+    """Store EpisodeBuffers with Minari's keywords, in place of an old data set; returns a line about it."""
+    transitions = sum(len(episode.rewards) for episode in episodes)
+    if not transitions:
         fail(f"{dataset_id} is not stored: there is not one step in its data")
-    folder, namespace = get_dataset_path(dataset_id), dataset_id.rpartition("/")[0]
+    folder = get_dataset_path(dataset_id)
+    namespace = dataset_id.rpartition("/")[0]
     with hidden_folder() as root:
-        # in a process of its own, because HDF5 crashes where the disk is full
-        process = multiprocessing.get_context("fork").Process
-        writer = process(target=write, args=(dataset_id, episodes), kwargs=about, daemon=True)
-        with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=root):
-            writer.start()
-        try:
-            writer.join()
-        finally:
-            writer.kill()
-            writer.join()
-        if writer.exitcode:
-            raise OSError(f"the writing process ended with code {writer.exitcode}")
+        write_in_a_process(root, dataset_id, episodes, about)
         if namespace and namespace not in list_local_namespaces():
             create_namespace(namespace)
         try:
@@ -169,3 +194,4 @@ def store(dataset_id, episodes, **about):
             Path(root, dataset_id).rename(folder)
         finally:
             settle(dataset_id)
+    return f"{dataset_id}: {transitions:,} transitions, {len(episodes):,} episodes"

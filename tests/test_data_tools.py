@@ -297,13 +297,13 @@ def test_an_antmaze_recording_goes_on_at_the_goal_and_after_a_fall():
 
 @pytest.mark.parametrize("maze", d4rl_antmaze.MAZES)
 def test_waypoints_lead_from_everywhere_to_the_goal(maze):
-    rng, free, ways = np.random.default_rng(0), d4rl_antmaze.cells(maze), {}
+    rng, free = np.random.default_rng(0), d4rl_antmaze.cells(maze)
     for start in free:
         for goal_cell in d4rl_antmaze.DATA_GOALS[maze]:
             goal = d4rl_antmaze.cell_center(maze, goal_cell) + rng.uniform(0, 1.5, 2)
             position = d4rl_antmaze.cell_center(maze, start) - 1.5  # for D4RL in another cell
             for _ in range(1000):
-                way = collect_local.next_waypoint(maze, ways, position, goal, rng) - position
+                way = collect_local.next_waypoint(maze, position, goal, rng) - position
                 step = 0.2 * way / max(np.linalg.norm(way), 0.2)
                 for move in (step * [1, 0], step * [0, 1]):  # a point that slides along walls
                     if tuple(np.round((position + move)[::-1] / 4 + 1).astype(int)) in free:

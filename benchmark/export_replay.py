@@ -20,27 +20,23 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
-from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import check_id, errors_in_one_line, fail, is_stored, quiet_stderr, rollouts, store
+from render import load_agent
+from store import check_id, cut_episode, errors_in_one_line, fail, is_stored, make_env, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-import dmg_finetune as ft
+import dmg_finetune
 import dmg_offline as dmg
 
 
 @dataclass
 class Args:
-    run: Annotated[Path, tyro.conf.Positional]
-    """folder of the run"""
+    run: Annotated[Path, tyro.conf.Positional]  # folder of the run
+    # name of the data set, such as local/hopper/medium-replay-v0
     dataset_id: Annotated[str, tyro.conf.Positional]
-    """name of the data set, such as local/hopper/medium-replay-v0"""
-    policy_steps: int = 0
-    """record about this many steps of the last policy instead of storing the buffer"""
-    seed: int = 0
-    """of the recorded episodes"""
-    overwrite: bool = False
-    """store again what is already there"""
+    policy_steps: int = 0  # record about this many steps of the last policy instead of storing the buffer
+    seed: int = 0  # of the recorded episodes
+    overwrite: bool = False  # store again what is already there
 
 
 def buffer_episodes(columns, env, step_cost):
@@ -51,34 +47,23 @@ def buffer_episodes(columns, env, step_cost):
     observations, actions, rewards, next_observations, terminations = columns
     space = env.action_space
     actions = space.low + (space.high - space.low) * (actions + 1) / 2
-    rewards, terminations = rewards + step_cost, terminations > 0
-    is_last = np.append((next_observations[:-1] != observations[1:]).any(1), True) | terminations
-    episodes, begin = [], 0
+    terminations = terminations > 0
+    arrays = observations, actions.astype(space.dtype), rewards + step_cost, terminations
+    was_cut = (next_observations[:-1] != observations[1:]).any(1)
+    is_last = np.append(was_cut, True) | terminations
+    episodes = []
+    begin = 0
     for last in np.flatnonzero(is_last):
-        steps = slice(begin, last + 1)
-        truncations = np.zeros(last + 1 - begin, bool)
-        truncations[-1] = not terminations[last]
-        episode = EpisodeBuffer(
-            id=len(episodes),
-            observations=np.concatenate([observations[steps], next_observations[last : last + 1]]),
-            actions=actions[steps].astype(space.dtype),
-            rewards=rewards[steps],
-            terminations=terminations[steps],
-            truncations=truncations,
-        )
-        episodes.append(episode)
+        rows = slice(begin, last + 1)
+        episodes.append(cut_episode(rows, next_observations[last], not terminations[last], *arrays))
         begin = last + 1
     return episodes
 
 
 def load_policy(state):
     """The first member's trained actor: observation -> action in [-1, 1]."""
-    weights, args = state["agent"], ft.Args(**state["run"]["args"])
-    members = [tuple(member[flag] for flag in ft.MEMBERS) for member in state["run"]["members"]]
-    action_dim = [weight.shape[-1] for name, weight in weights.items() if name.startswith("actor.")][-1]
-    agent = ft.Agent(members, weights["mean"].numpy(), weights["std"].numpy(), action_dim, args)
-    agent.load_state_dict(weights)
-    actor = ft.actor_of(agent, 0)
+    agent = load_agent(dmg_finetune, state)
+    actor = dmg_finetune.actor_of(agent, 0)
 
     def policy(observation):
         x = (torch.as_tensor(observation, dtype=torch.float32) - agent.mean) / agent.std
@@ -89,8 +74,10 @@ def load_policy(state):
 
 def policy_episodes(policy, env, noise, steps, seed):
     """Whole episodes of a policy with Gaussian noise of this standard deviation on actions in [-1, 1]."""
-    rng, space = np.random.default_rng(seed), env.action_space
-    middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    rng = np.random.default_rng(seed)
+    space = env.action_space
+    middle = (space.high + space.low) / 2
+    half = (space.high - space.low) / 2
 
     def noisy_policy(observation):
         action = policy(observation) + noise * rng.normal(size=space.shape)
@@ -100,31 +87,42 @@ def policy_episodes(policy, env, noise, steps, seed):
         return rollouts(env, lambda: noisy_policy, rng, steps, bar)
 
 
+def environment_of(run_dir, env_id):
+    """The environment that a run was trained in, which must have vectors as observations."""
+    module, colon, _ = env_id.partition(":")
+    is_known = not colon or module == "benchmark.d4rl_antmaze"
+    dmg.require(is_known, f"{run_dir}: its environment {env_id} would import {module}")
+    with dmg.explained(f"cannot make {env_id}"):
+        env = make_env(env_id)
+    space = env.observation_space
+    is_vector = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+    dmg.require(is_vector, f"the observations of {env_id} are no vectors")
+    return env
+
+
 def export(run_dir, dataset_id, policy_steps=0, seed=0):
     """Store the run's buffer, or steps of its policy, and print a line about it."""
     state = dmg.load_checkpoint(run_dir, "dmg_finetune")
-    run, train_args = state["run"], state["run"]["args"]
+    run = state["run"]
+    train_args = run["args"]
     dmg.require(train_args["offline_steps"] == 0, f"{run_dir} has learned from data: give one from scratch")
-    module, colon, _ = run["env_id"].partition(":")
-    is_known = not colon or module == "benchmark.d4rl_antmaze"
-    dmg.require(is_known, f"{run_dir}: its environment {run['env_id']} would import {module}")
-    with dmg.explained(f"cannot make {run['env_id']}"), quiet_stderr():
-        env = gym.make(run["env_id"])
-    is_vector = isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
-    dmg.require(is_vector, f"the observations of {run['env_id']} are no vectors")
+    env = environment_of(run_dir, run["env_id"])
     if policy_steps:
         has_diverged = run["members"][0]["diverged_at"]
         dmg.require(not has_diverged, f"{run_dir} has diverged: its policy cannot be played")
-        policy, noise = load_policy(state), train_args["exploration_noise"]
-        episodes = policy_episodes(policy, env, noise, policy_steps, seed)
+        noise = train_args["exploration_noise"]
+        episodes = policy_episodes(load_policy(state), env, noise, policy_steps, seed)
+        source = f"{policy_steps:,} steps of the policy"
     else:
         columns = [part[0].numpy() for part in state["online"]]  # not standardised in runs from scratch
         dmg.require(len(columns[0]), f"{run_dir} has seen nothing before its last checkpoint")
         episodes = buffer_episodes(columns, env, train_args["step_cost"])
+        source = "the replay buffer"
+    source += f" after {run['step']:,} steps of online TD3 (dmg_finetune.py) in {run['env_id']}"
     episodes = [replace(episode, observations=np.float32(episode.observations)) for episode in episodes]
-    bounds = [np.float32(env.observation_space.low), np.float32(env.observation_space.high)]
+
+    bounds = np.float32(env.observation_space.low), np.float32(env.observation_space.high)
     about = dict(env=env, eval_env=env, observation_space=gym.spaces.Box(*bounds, dtype=np.float32))
-    about |= dict(author="DMG contributors", requirements=["gymnasium[mujoco]"])
     returns = np.array([episode.rewards.sum() for episode in episodes])
     outcome = f"return {returns.mean():.1f} (best {returns.max():.1f})"
     if reference := dmg.REFERENCE_RETURNS.get(re.split("[-_/]", env.spec.id)[0].lower()):
@@ -132,12 +130,9 @@ def export(run_dir, dataset_id, policy_steps=0, seed=0):
         about |= dict(ref_min_score=low, ref_max_score=high)
         scores = 100 * (returns - low) / (high - low)
         outcome += f", score {scores.mean():.1f} (best {scores.max():.1f})"
-    source = f"{policy_steps:,} steps of the policy" if policy_steps else "the replay buffer"
-    source += f" after {run['step']:,} steps of online TD3 (dmg_finetune.py) in {run['env_id']}"
     about |= dict(algorithm_name="TD3", description=f"{source}, not D4RL's data: {outcome}")
-    store(dataset_id, episodes, **about)
-    steps = sum(len(episode.rewards) for episode in episodes)
-    print(f"{dataset_id}: {steps:,} transitions, {len(episodes):,} episodes, {outcome}; {source}")
+    about |= dict(author="DMG contributors", requirements=["gymnasium[mujoco]"])
+    print(f"{store(dataset_id, episodes, **about)}, {outcome}; {source}")
 
 
 @errors_in_one_line()

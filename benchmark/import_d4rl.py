@@ -19,8 +19,7 @@ import gymnasium as gym
 import h5py
 import numpy as np
 import tyro
-from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import check_id, errors_in_one_line, fail, is_stored, quiet_stderr, store
+from store import check_id, cut_episode, errors_in_one_line, fail, is_stored, make_env, store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.d4rl_antmaze is found
 
@@ -45,18 +44,16 @@ ANTMAZE_FILE = r"Ant_maze_(\w+)-maze_noisy_multistart_(\w+)_multigoal_(\w+)_spar
 
 @dataclass
 class Args:
-    file: Annotated[Path, tyro.conf.Positional]
-    """D4RL's file, under its own name"""
+    file: Annotated[Path, tyro.conf.Positional]  # D4RL's file, under its own name
+    # of the Minari data set to write; otherwise imported/<env>/<level>-v2, from the name of the file
     id: str | None = None
-    """of the Minari data set to write; otherwise imported/<env>/<level>-v2, from the name of the file"""
-    overwrite: bool = False
-    """import again what is already there"""
+    overwrite: bool = False  # import again what is already there
 
 
 def identify(file_name, has_id):
     """Environment and level that the name of D4RL's file stands for, such as antmaze and large-play."""
-    locomotion = "(hopper|halfcheetah|walker2d)_"
-    if match := re.match(locomotion + (r"(.*)" if has_id else r"(\w+)-v2\.hdf5$"), file_name):
+    level = r"(.*)" if has_id else r"(\w+)-v2\.hdf5$"
+    if match := re.match(f"(hopper|halfcheetah|walker2d)_{level}", file_name):
         return match[1], match[2].replace("_", "-")
     match = re.fullmatch(ANTMAZE_FILE, file_name)
     if not match or match.groups() not in ANTMAZES:
@@ -90,23 +87,20 @@ def cut(observations, actions, rewards, terminals, timeouts, next_observations, 
     A timeout ends an episode before its own step, whose next observation is unknown, and a terminal ends it
     after, but not in AntMaze, where trajectories go on. The last row only serves as a next observation.
     """
-    terminals, timeouts = terminals.astype(bool), timeouts.astype(bool)
+    terminals = terminals.astype(bool)
+    timeouts = timeouts.astype(bool)
     timeouts[-1:] = True
-    episodes, start = [], 0
+    episodes = []
+    start = 0
     for end in np.flatnonzero(timeouts | (terminals & at_terminals)):
-        rows, start = slice(start, end if timeouts[end] else end + 1), end + 1
-        last_observation = (observations if timeouts[end] else next_observations)[end]
-        truncations = np.zeros_like(terminals[rows])
-        truncations[-1:] = timeouts[end]
-        if len(truncations):
-            episode = EpisodeBuffer(
-                observations=np.vstack([observations[rows], last_observation]),
-                actions=actions[rows],
-                rewards=rewards[rows],
-                terminations=terminals[rows],
-                truncations=truncations,
-            )
-            episodes.append(episode)
+        if timeouts[end]:
+            rows, last_observation = slice(start, end), observations[end]
+        else:
+            rows, last_observation = slice(start, end + 1), next_observations[end]
+        if rows.stop > rows.start:
+            columns = observations, actions, rewards, terminals
+            episodes.append(cut_episode(rows, last_observation, timeouts[end], *columns))
+        start = end + 1
     return episodes
 
 
@@ -127,16 +121,12 @@ def main():
     except Exception as error:  # h5py raises errors of many classes
         fail(f"{args.file} is not a sound D4RL file ({error}): download it again")
     episodes = cut(**data, at_terminals=env_name != "antmaze")
-    with quiet_stderr():
-        env = gym.make(env_id.format(level.split("-")[0]))
-    about = dict(env=env, eval_env=env, ref_min_score=low, ref_max_score=high, author="D4RL")
-    about |= dict(algorithm_name="see D4RL", description=f"{args.file.name} of D4RL, imported")
-    about |= dict(requirements=["gymnasium[mujoco]"])
+    env = make_env(env_id.format(level.split("-")[0]))
+    about = dict(author="D4RL", algorithm_name="see D4RL", description=f"{args.file.name} of D4RL, imported")
+    about |= dict(ref_min_score=low, ref_max_score=high, requirements=["gymnasium[mujoco]"])
     about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, (observation_dim,), np.float32)
     about["action_space"] = gym.spaces.Box(-1, 1, (action_dim,), np.float32)
-    store(dataset_id, episodes, **about)
-    transitions = sum(len(episode.rewards) for episode in episodes)
-    print(f"{dataset_id}: {transitions:,} transitions, {len(episodes):,} episodes")
+    print(store(dataset_id, episodes, env=env, eval_env=env, **about))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from render import load
+from render import load, whole_file
 
 import dmg_offline as dmg
 
@@ -36,9 +36,10 @@ class Args:
     output: Path = Path("maze.png")  # picture to write
 
 
-def play(env, members, agent, episodes):
+def play(env, agent, members, episodes):
     """For every member, the positions (T + 1, 2) of its episodes, and which of these reached the goal."""
-    paths, is_success = [], []
+    paths = []
+    is_success = []
 
     def trace(observation):
         paths[-1].append(observation[:2])
@@ -55,8 +56,10 @@ def play(env, members, agent, episodes):
 
 def draw_maze(axes, env, title, subtitle, caption):
     """Walls, start and goal."""
-    maze, start, goal = env.unwrapped.maze, env.get_wrapper_attr("start"), env.get_wrapper_attr("goal")
-    start, size = maze.cell_rowcol_to_xy(start), maze.maze_size_scaling
+    maze = env.unwrapped.maze
+    size = maze.maze_size_scaling  # of a cell
+    start = maze.cell_rowcol_to_xy(env.get_wrapper_attr("start"))
+    goal = env.get_wrapper_attr("goal")
     axes.set_facecolor("0.35")
     for cell in np.argwhere(np.array(maze.maze_map, dtype=str) != "1"):
         corner = maze.cell_rowcol_to_xy(cell) - size / 2
@@ -66,9 +69,9 @@ def draw_maze(axes, env, title, subtitle, caption):
         box = dict(boxstyle="round", facecolor="white", edgecolor="none", alpha=0.7, pad=0.1)
         axes.annotate(name, (x, y), (0, 10), textcoords="offset points", ha="center", bbox=box, zorder=4)
     axes.add_patch(Circle(goal, 0.5, fill=False, linestyle=":"))  # where it counts as reached
-    border = 0.5 * size  # of the outer walls
-    width, height = maze.x_map_center - border, maze.y_map_center - border
-    axes.set(aspect="equal", xticks=[], yticks=[], xlim=(-width, width), ylim=(-height, height))
+    x_end = maze.x_map_center - size / 2  # half of the outer walls is left out
+    y_end = maze.y_map_center - size / 2
+    axes.set(aspect="equal", xticks=[], yticks=[], xlim=(-x_end, x_end), ylim=(-y_end, y_end))
     axes.set_title(title, loc="left", weight="bold", pad=20)
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, va="bottom")
     axes.set_xlabel(caption)
@@ -82,6 +85,42 @@ def draw_paths(axes, paths, color):
         axes.scatter(*path[-1], 14, color, zorder=3)
 
 
+def draw_data(axes, env, episodes, drawn_episodes):
+    """The panel of the data's episodes, observations (T + 1, n) that begin with the position."""
+    paths = [episode[:, :2] for episode in episodes]
+    maze = env.unwrapped.maze
+    start_cell = env.get_wrapper_attr("start")
+    from_start = [path for path in paths if (maze.cell_xy_to_rowcol(path[0]) == start_cell).all()]
+    successes = sum(env.get_wrapper_attr("is_at_goal")(path).any() for path in from_start)
+    subtitle = f"from the start, {successes} of {len(from_start)} reach the goal"
+    drawn = paths[:drawn_episodes]
+    caption = f"{len(drawn)} of {len(paths):,} episodes, dots at their ends"
+    draw_maze(axes, env, "Data", subtitle, caption)
+    draw_paths(axes, drawn, "tab:blue")
+
+
+def draw_learned(axes, env, name, color, run, agent, args):
+    """The panel of what a run's members do."""
+    members = len(run["members"])
+    paths, is_success = play(env, agent, members, args.episodes)
+    drawn = [path for i, path in enumerate(paths) if i % args.episodes < args.drawn_episodes]
+    title = f"{name}, {members} runs" if members > 1 else name
+    subtitle = f"{sum(is_success)} of {len(paths):,} episodes reach the goal"
+    caption = f"{len(drawn)} of them, {env.spec.max_episode_steps} steps at most"
+    draw_maze(axes, env, title, subtitle, caption)
+    draw_paths(axes, drawn, color)
+
+
+def draw_values(axes, agent, members, states):
+    """In every hexagon the mean of V over the states (N, n) that the data have there."""
+    x = (torch.from_numpy(states) - agent.mean) / agent.std
+    with torch.no_grad():
+        values = agent.vf(x.expand(members, -1, -1)).mean(0)
+    heat_map = axes.hexbin(*states[:, :2].T, values, gridsize=50, cmap="YlGnBu", zorder=1)
+    label = "V, mean over the data's states around a place\n(discounted rewards, -1 a step until the goal)"
+    axes.figure.colorbar(heat_map, ax=axes, label=label, shrink=0.9)
+
+
 def main():
     args = tyro.cli(Args, description=__doc__)
     least = min(args.episodes, args.drawn_episodes, args.data_episodes)
@@ -91,51 +130,24 @@ def main():
     dmg.require(is_maze, f"{dataset.id} is not data of Gymnasium-Robotics' PointMaze or AntMaze")
     with dmg.explained(f"cannot make the environment of {dataset.id}"):
         env = dmg.make_env(dataset)
-    agents = {"DMG": (run, agent)}
+    learned = [("DMG", "black", run, agent)]
     if args.cloning:
         cloning_run, its_dataset, _, cloning = load(args.cloning)
         dmg.require(its_dataset.id == dataset.id, f"{args.cloning} has learned from {its_dataset.id}")
-        agents = {"Behaviour cloning": (cloning_run, cloning), "DMG": (run, agent)}
-    panels = 1 + len(agents)
-    figure = Figure(figsize=(3.3 * panels, 3.65), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1)
-    all_axes = figure.subplots(1, panels)
-
-    # --- The data ---
+        learned.insert(0, ("Behaviour cloning", "tab:red", cloning_run, cloning))
     keys = ("achieved_goal", "observation")
     episodes = [dmg.flatten({key: e.observations[key] for key in keys}) for e in dataset.iterate_episodes()]
-    paths = [episode[:, :2] for episode in episodes]
-    start_cell, maze = env.get_wrapper_attr("start"), env.unwrapped.maze
-    from_start = [path for path in paths if (maze.cell_xy_to_rowcol(path[0]) == start_cell).all()]
-    successes = sum(env.get_wrapper_attr("is_at_goal")(path).any() for path in from_start)
-    subtitle = f"from the start, {successes} of {len(from_start)} reach the goal"
-    drawn = paths[: args.data_episodes]
-    caption = f"{len(drawn)} of {len(paths):,} episodes, dots at their ends"
-    draw_maze(all_axes[0], env, "Data", subtitle, caption)
-    draw_paths(all_axes[0], drawn, "tab:blue")
 
-    # --- What was learned from them ---
-    limit = env.spec.max_episode_steps
-    for axes, (name, (its_run, its_agent)) in zip(all_axes[1:], agents.items()):
-        members = len(its_run["members"])
-        paths, is_success = play(env, members, its_agent, args.episodes)
-        drawn = [path for i, path in enumerate(paths) if i % args.episodes < args.drawn_episodes]
-        subtitle = f"{sum(is_success)} of {len(paths):,} episodes reach the goal"
-        caption = f"{len(drawn)} of them, {limit} steps at most"
-        draw_maze(axes, env, name + f", {members} runs" * (members > 1), subtitle, caption)
-        draw_paths(axes, drawn, "black" if name == "DMG" else "tab:red")
-
-    # --- V, in every hexagon the mean over the states that the data have there ---
-    states = torch.from_numpy(np.concatenate(episodes))
-    with torch.no_grad():
-        values = agent.vf(((states - agent.mean) / agent.std).expand(members, -1, -1)).mean(0)
-    heat_map = axes.hexbin(*states[:, :2].T, values, gridsize=50, cmap="YlGnBu", zorder=1)
-    label = "V, mean over the data's states around a place\n(discounted rewards, -1 a step until the goal)"
-    figure.colorbar(heat_map, ax=axes, label=label, shrink=0.9)
-    with dmg.explained(f"cannot write {args.output}"):
-        unfinished = args.output.with_stem(f".unfinished-{args.output.stem}")
-        figure.savefig(unfinished, dpi=150)
-        unfinished.replace(args.output)
+    panels = 1 + len(learned)
+    figure = Figure(figsize=(3.3 * panels, 3.65), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1)
+    data_axes, *learned_axes = figure.subplots(1, panels)
+    draw_data(data_axes, env, episodes, args.data_episodes)
+    for axes, panel in zip(learned_axes, learned):
+        draw_learned(axes, env, *panel, args)
+    draw_values(learned_axes[-1], agent, len(run["members"]), np.concatenate(episodes))
+    with whole_file(args.output) as file:
+        figure.savefig(file, dpi=150)
     print(f"wrote {args.output}")
 
 

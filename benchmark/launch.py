@@ -46,30 +46,28 @@ signals = []  # that have come
 
 @dataclass
 class Args:
+    # shell script whose rows are to be run, such as benchmark/table3.sh
     runner: Annotated[Path, tyro.conf.Positional]
-    """shell script whose rows are to be run, such as benchmark/table3.sh"""
-    cluster: Literal["local", "slurm"] = "local"
-    """where: on this machine, or as Slurm jobs"""
-    jobs: int = 0
-    """rows at a time; 0: as many as there are GPUs or, without one, cores; on Slurm all"""
-    threads: int = 1
-    """threads of a row on a CPU"""
+    cluster: Literal["local", "slurm"] = "local"  # where: on this machine, or as Slurm jobs
+    jobs: int = 0  # rows at a time; 0: as many as there are GPUs or, without one, cores; on Slurm all
+    threads: int = 1  # threads of a row on a CPU
+    # settings of Slurm jobs, as submitit names them: slurm_partition=gpu gpus_per_node=1 timeout_min=600
     options: tuple[str, ...] = ()
-    """settings of Slurm jobs, as submitit names them: slurm_partition=gpu gpus_per_node=1 timeout_min=600"""
-    runs_dir: Path = Path("runs")
-    """rows go to {runs_dir}/{runner}/"""
-    again: bool = False
-    """train also what is kept in benchmark/results/{runner}.jsonl"""
-    dry_run: bool = False
-    """say what would be done, and do nothing"""
+    runs_dir: Path = Path("runs")  # rows go to {runs_dir}/{runner}/
+    again: bool = False  # train also what is kept in benchmark/results/{runner}.jsonl
+    dry_run: bool = False  # say what would be done, and do nothing
 
 
 def read_rows(runner):
     """The arguments of every row, such as ["dmg_offline.py", "--env-id", "hopper-medium"], up to > or &."""
-    text = runner.read_text().replace("\\\n", " ")
-    commands = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("python ")]
-    rows = [list(takewhile(re.compile(r"(?!\d?[<>]|[&|;])").match, words[1:])) for words in commands]
-    rows = [row for row in rows if row and re.fullmatch(r"(?!benchmark/)[\w/]+\.py", row[0])]  # not -m
+    rows = []
+    for line in runner.read_text().replace("\\\n", " ").splitlines():
+        if not line.startswith("python "):
+            continue
+        words = shlex.split(line, comments=True)[1:]
+        row = list(takewhile(lambda word: not re.match(r"\d?[<>]|[&|;]", word), words))
+        if row and re.fullmatch(r"(?!benchmark/)[\w/]+\.py", row[0]):  # not python -m, for one
+            rows.append(row)
     unknown = [row[0] for row in rows if not (ROOT / row[0]).is_file()]
     if unknown:
         fail(f"{runner} has rows of {', '.join(unknown)}, which this repository does not have")
@@ -78,10 +76,12 @@ def read_rows(runner):
 
 def folder_name(row):
     """A row's command without the script's folder, which may change; shortened to what a file name may be."""
-    name = re.sub(r"[^\w.=-]+", "_", " ".join([Path(row[0]).name, *row[1:]]))
-    if len(name.encode()) <= 255:
+    script, *options = row
+    name = re.sub(r"[^\w.=-]+", "_", " ".join([Path(script).name, *options]))
+    encoded = name.encode()
+    if len(encoded) <= 255:
         return name
-    return name.encode()[:200].decode(errors="ignore") + "_" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return encoded[:200].decode(errors="ignore") + "_" + hashlib.sha256(encoded).hexdigest()[:16]
 
 
 def kept_names(path):
@@ -136,8 +136,11 @@ def lock(output):
 
 def run_row(command, output, threads, gpu=None):
     """Run the command here, on that GPU, with all that it prints in an open file; returns its exit code."""
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-    command = ["sh", "-c", SHELL, "sh", sys.executable, str(ROOT / command[0]), *command[1:]]
+    script, *options = command
+    command = ["sh", "-c", SHELL, "sh", sys.executable, str(ROOT / script), *options]
+    env = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if gpu:
+        env["CUDA_VISIBLE_DEVICES"] = gpu
     pipes = {"stdin": subprocess.PIPE, "stdout": output, "stderr": subprocess.STDOUT, "bufsize": 0}
     with subprocess.Popen(command, env=env, **pipes) as process:
         while process.poll() is None and not signals:
@@ -149,7 +152,7 @@ def run_row(command, output, threads, gpu=None):
     return process.returncode
 
 
-def run_job(command, path, threads):
+def run_in_job(command, path, threads):
     """The same in a job of Slurm, with the name of that file."""
     with open(path, "ab") as output:
         return run_row(command, output, threads)
@@ -170,20 +173,71 @@ def reason(output, start):
     return (errors or lines or ["nothing"])[-1]  # a progress bar may follow the error
 
 
+def launch(row, folder, run):
+    """Do a row by run(command, output) -> exit code; returns a message if it fails."""
+    if signals:  # this program is ending
+        return None
+    name = shlex.join(row)
+    path = folder / "output.txt"
+    outcome, why = "finished", None
+    try:
+        with open(path, "ab") as output:
+            if not lock(output):
+                outcome = "left alone, another launcher runs it"
+            elif command := next_command(row, folder):  # None: another launcher has finished it
+                start = output.seek(0, os.SEEK_END)
+                if code := run(command, output):
+                    outcome = "stopped" if code in STOPPED else "FAILED"
+                    why = f"code {code}, {reason(output, start)}"
+    except Exception as error:  # of many classes: a file, or a job that was refused, lost or cancelled
+        outcome, why = "FAILED", (str(error).strip() or repr(error)).splitlines()[0]
+    print(f"{outcome}: {name}", flush=True)
+    return why and f"{name} ({why}; {path})"
+
+
 def visible_gpus():
     """Names of the GPUs of this machine, as CUDA_VISIBLE_DEVICES takes them."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return [names[i] if i < len(names) and names[i] else str(i) for i in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    if names := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return names.split(",")[:count]
+    return [str(i) for i in range(count)]
 
 
-def slurm_executor(args, folder):
-    """Submitit's executor with the settings of the command line."""
-    settings = dict(option.partition("=")[::2] for option in args.options)
-    settings = {name: int(value) if value.isdigit() else value for name, value in settings.items()}
-    executor = submitit.AutoExecutor(folder / "submitit", cluster="slurm")
-    # submitit's own limit is 5 minutes
-    executor.update_parameters(**{"cpus_per_task": args.threads, "timeout_min": 24 * 60, **settings})
-    return executor
+def local_runner(threads, gpus, places):
+    """run(command, output) -> exit code, here. A row takes one of so many places, each of which has a GPU."""
+    free = queue.SimpleQueue()
+    for place in range(places):
+        free.put(gpus[place % len(gpus)] if gpus else None)
+
+    def run(command, output):
+        gpu = free.get()
+        try:
+            return run_row(command, output, threads, gpu)
+        finally:
+            free.put(gpu)
+
+    return run
+
+
+def slurm_runner(threads, options, folder):
+    """run(command, output) -> exit code, as a job of Slurm with submitit's settings in options."""
+    settings = {"cpus_per_task": threads, "timeout_min": 24 * 60}  # submitit's own limit is 5 minutes
+    for option in options:
+        name, _, value = option.partition("=")
+        settings[name] = int(value) if value.isdigit() else value
+    executor = submitit.AutoExecutor(folder, cluster="slurm")
+    executor.update_parameters(**settings)
+
+    def run(command, output):
+        job = executor.submit(run_in_job, command, output.name, threads)
+        while not job.done() and not signals:
+            time.sleep(1)
+        if not signals:
+            return job.result()
+        job.cancel(check=False)
+        return -signal.SIGTERM
+
+    return run
 
 
 def main():
@@ -197,16 +251,23 @@ def main():
         rows = read_rows(args.runner)
     except (OSError, ValueError) as error:
         fail(f"{args.runner} is no shell script that can be read ({error})")
-    parent = args.runs_dir / args.runner.stem
     if not rows:
         fail(f"{args.runner} has no rows: lines that begin with python and a script of this repository")
+    parent = args.runs_dir / args.runner.stem
     results = ROOT / "benchmark/results" / f"{args.runner.stem}.jsonl"
     todo = plan(rows, parent, set() if args.again else kept_names(results))
     if args.dry_run or not todo:
         return
+    gpus = visible_gpus()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS
     is_local = args.cluster == "local"
+    places = (len(gpus) or max(cores // args.threads, 1)) if is_local else len(todo)
+    places = min(args.jobs or places, len(todo))
     try:
-        executor = None if is_local else slurm_executor(args, parent)
+        if is_local:
+            run = local_runner(args.threads, gpus, places)
+        else:
+            run = slurm_runner(args.threads, args.options, parent / "submitit")
     except Exception as error:
         fail(f"cannot submit to Slurm with --options {' '.join(args.options)} ({error})")
     try:
@@ -214,51 +275,11 @@ def main():
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"cannot make the folders of the rows ({error})")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS
-    gpus = visible_gpus()
-    places = args.jobs or (len(gpus) or max(cores // args.threads, 1) if is_local else len(todo))
-    places = min(places, len(todo))
-    free = queue.SimpleQueue()  # GPUs, each once for every row that may run on it
-    for place in range(places):
-        free.put(gpus[place % len(gpus)] if gpus else None)
-
-    def run(command, output, gpu):
-        if is_local:
-            return run_row(command, output, args.threads, gpu)
-        job = executor.submit(run_job, command, output.name, args.threads)
-        while not job.done() and not signals:
-            time.sleep(1)
-        if not signals:
-            return job.result()
-        job.cancel(check=False)
-        return -signal.SIGTERM
-
-    def launch(task):
-        """Do a row, unless this program is ending; returns a message if it fails."""
-        if signals:
-            return None
-        row, folder = task
-        name, path, gpu = shlex.join(row), folder / "output.txt", free.get()
-        outcome, why = "finished", None
-        try:
-            with open(path, "ab") as output:
-                if not lock(output):
-                    outcome = "left alone, another launcher runs it"
-                elif command := next_command(row, folder):  # None: another launcher has finished it
-                    start = output.seek(0, os.SEEK_END)
-                    if code := run(command, output, gpu):
-                        outcome = "stopped" if code in STOPPED else "FAILED"
-                        why = f"code {code}, {reason(output, start)}"
-        except Exception as error:  # of many classes: a file, or a job that was refused, lost or cancelled
-            outcome, why = "FAILED", (str(error).strip() or repr(error)).splitlines()[0]
-        free.put(gpu)
-        print(f"{outcome}: {name}", flush=True)
-        return why and f"{name} ({why}; {path})"
-
     with ThreadPoolExecutor(places) as pool:
-        failed = list(filter(None, pool.map(launch, todo)))
+        messages = list(pool.map(lambda task: launch(*task, run), todo))
     if signals:
         fail("interrupted: the same command goes on with what was running", code=130)
+    failed = [message for message in messages if message]
     for message in failed:
         print(f"error: failed: {message}", file=sys.stderr)
     sys.exit(1 if failed else 0)

@@ -38,19 +38,21 @@ import tyro
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from torch import nn
 
-ROOT, BASELINE, IS_CUDA = Path(__file__).resolve().parent.parent, None, torch.cuda.is_available()
-WIDTHS = [17, 6]  # HalfCheetah's observations and actions
+ROOT = Path(__file__).resolve().parent.parent
+BASELINE = None  # in the place of a script
+IS_CUDA = torch.cuda.is_available()
+DEVICE = "cuda" if IS_CUDA else "cpu"
+OBSERVATION_DIM, ACTION_DIM = 17, 6  # HalfCheetah's
 MODES = {"eager": []}  # name: flags
 if IS_CUDA:
-    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": []}
-    MODES["CUDA graph, TF32"] = ["--matmul-precision", "high"]
+    TF32 = ["--matmul-precision", "high"]
+    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": [], "CUDA graph, TF32": TF32}
 
 
 @dataclass
 class Args:
-    scripts: tuple[Path, ...] = tuple(
-        sorted([*ROOT.glob("*.py"), *ROOT.glob("baselines/*.py")])
-    )  # scripts to time
+    # scripts to time
+    scripts: tuple[Path, ...] = tuple(sorted([*ROOT.glob("*.py"), *ROOT.glob("baselines/*.py")]))
     members: tuple[int, ...] = (1, 5)  # numbers of members
     updates: int = 1000 if IS_CUDA else 100  # updates of a block
     rounds: int = 8  # rounds; in each every variant trains for one block
@@ -58,51 +60,63 @@ class Args:
 
 def record_noise():
     """A Minari dataset local/noise-v0 of 100,000 made-up transitions for HalfCheetah."""
-    rng, episodes = np.random.default_rng(0), []
-    for number in range(100):
-        arrays = {"observations": rng.normal(size=(1001, WIDTHS[0])), "rewards": rng.normal(size=1000)}
-        arrays["actions"] = rng.uniform(-1, 1, (1000, WIDTHS[1])).astype(np.float32)
-        arrays |= {"terminations": np.arange(1000) == 999, "truncations": np.zeros(1000, bool)}
-        episodes.append(EpisodeBuffer(id=number, **arrays))
+    rng = np.random.default_rng(0)
+    ends = dict(terminations=np.arange(1000) == 999, truncations=np.zeros(1000, bool))
+    episodes = []
+    for _ in range(100):
+        observations = rng.normal(size=(1001, OBSERVATION_DIM))
+        actions = rng.uniform(-1, 1, (1000, ACTION_DIM)).astype(np.float32)
+        arrays = dict(observations=observations, actions=actions, rewards=rng.normal(size=1000))
+        episodes.append(EpisodeBuffer(**arrays, **ends))
     minari.create_dataset_from_buffers("local/noise-v0", episodes, env=gym.make("HalfCheetah-v5"))
+
+
+def noise_batches():
+    """Endless batches of 256 made-up transitions: states, actions, rewards, next states, terminations."""
+    rng = np.random.default_rng(0)
+    widths = OBSERVATION_DIM, ACTION_DIM, 1, OBSERVATION_DIM, 1
+    columns = [rng.uniform(-1, 1, (100_000, width)).astype(np.float32) for width in widths]
+    columns[4] = (columns[4] > 0.98).astype(np.float32)
+    while True:
+        index = rng.integers(0, 100_000, 256)
+        yield [torch.from_numpy(column[index]).to(DEVICE) for column in columns]
+
+
+def mlp(inputs, outputs):
+    layers = nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, outputs)
+    return nn.Sequential(*layers).to(DEVICE)
+
+
+def descend(optimizer, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def train_baseline(finish_block, updates):
     """The baseline, in blocks of updates without an end."""
-    device, rng = "cuda" if IS_CUDA else "cpu", np.random.default_rng(0)
-    columns = [rng.normal(size=(100_000, n)).astype(np.float32) for n in (*WIDTHS, 1, WIDTHS[0], 1)]
-    columns[1], columns[4] = columns[1].clip(-1, 1), (columns[4] > 2.5).astype(np.float32)
-
-    def mlp(inputs, outputs):
-        layers = nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, outputs)
-        return nn.Sequential(*layers).to(device)
-
-    actor, vf = mlp(WIDTHS[0], WIDTHS[1]), mlp(WIDTHS[0], 1)
-    critics = [mlp(sum(WIDTHS), 1) for _ in range(2)]
+    actor, vf = mlp(OBSERVATION_DIM, ACTION_DIM), mlp(OBSERVATION_DIM, 1)
+    critics = [mlp(OBSERVATION_DIM + ACTION_DIM, 1) for _ in range(2)]
     actor_target, targets = copy.deepcopy(actor), copy.deepcopy(critics)
     actor_adam, v_adam = (torch.optim.Adam(network.parameters(), lr=3e-4) for network in (actor, vf))
     q_adam = torch.optim.Adam([*critics[0].parameters(), *critics[1].parameters()], lr=3e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(actor_adam, 500_000)
-    for step in itertools.count(1):
-        index = rng.integers(0, 100_000, 256)
-        s, a, r, s2, done = (torch.from_numpy(column[index]).to(device) for column in columns)
+    for step, (s, a, r, s2, done) in enumerate(noise_batches(), start=1):
+        # --- V ---
         sa = torch.cat([s, a], 1)
         with torch.no_grad():
             q_data = torch.min(targets[0](sa), targets[1](sa))
         difference = q_data - vf(s)
         v_loss = (torch.where(difference > 0, 0.7, 0.3) * difference**2).mean()
-        v_adam.zero_grad()
-        v_loss.backward()
-        v_adam.step()
+        descend(v_adam, v_loss)
+        # --- Q ---
         with torch.no_grad():
             noise = (0.2 * torch.randn_like(a)).clamp(-0.5, 0.5)
             sa2 = torch.cat([s2, (actor_target(s2).tanh() + noise).clamp(-1, 1)], 1)
             mixed = 0.25 * torch.min(targets[0](sa2), targets[1](sa2)) + 0.75 * vf(s2)
             y = r + 0.99 * (1 - done) * mixed
-        q_loss = sum(nn.functional.mse_loss(critic(sa), y) for critic in critics)
-        q_adam.zero_grad()
-        q_loss.backward()
-        q_adam.step()
+        descend(q_adam, sum(nn.functional.mse_loss(critic(sa), y) for critic in critics))
+        # --- The actor and the targets ---
         if step % 2 == 0:
             policy_actions = actor(s).tanh()
             spi = torch.cat([s, policy_actions], 1)
@@ -111,10 +125,7 @@ def train_baseline(finish_block, updates):
                 q_data = torch.min(targets[0](sa), targets[1](sa))
                 weight = (3 * (q_data - vf(s))).exp().clamp(max=3)
             imitation = (weight * (policy_actions - a) ** 2).mean()
-            actor_loss = -q.mean() / q.abs().mean().detach() + 0.1 * imitation
-            actor_adam.zero_grad()
-            actor_loss.backward()
-            actor_adam.step()
+            descend(actor_adam, -q.mean() / q.abs().mean().detach() + 0.1 * imitation)
             schedule.step()
             for network, target in ((actor, actor_target), *zip(critics, targets)):
                 for p, slow in zip(network.parameters(), target.parameters()):
@@ -164,7 +175,8 @@ def serve(pipe, script, members, mode, updates, runs_dir):
 
 def measure(variants, rounds, updates):
     """Let the variants (script, members, mode) take turns; returns the speeds of each, and its memory."""
-    context, pipes, speeds, memory = multiprocessing.get_context("spawn"), {}, defaultdict(list), {}
+    context = multiprocessing.get_context("spawn")
+    pipes, speeds, memory = {}, defaultdict(list), {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MINARI_DATASETS_PATH"] = folder  # of the processes as well
         record_noise()
@@ -194,12 +206,14 @@ def main():
     except EOFError:
         sys.exit("error: a script has ended before its time, see above")
     device = torch.cuda.get_device_name() if IS_CUDA else platform.processor() or "CPU"
-    print(f"{device}, {torch.get_num_threads()} threads, Python {platform.python_version()}", end=", ")
-    print(f"torch {torch.__version__}\n\n| script | members | mode | updates/s | member-updates/s", end=" | ")
-    print("over baseline | MiB |\n" + "|-" * 7 + "|")
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    print(f"{device}, {torch.get_num_threads()} threads, {versions}\n")
+    print("| script | members | mode | updates/s | member-updates/s | over baseline | MiB |")
+    print("|-" * 7 + "|")
     for variant, values in speeds.items():
         script, members, mode = variant
-        name, speed = os.path.relpath(script) if script else "baseline", statistics.median(values)
+        name = os.path.relpath(script) if script else "baseline"
+        speed = statistics.median(values)
         ratio = statistics.median(members * a / b for a, b in zip(values, speeds[variants[0]]))
         numbers = f"{speed:,.0f} | {members * speed:,.0f} | {ratio:.2f} | {memory[variant]:,.0f}"
         print(f"| {name} | {members} | {mode} | {numbers} |")

@@ -24,14 +24,17 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import dmg_offline as dmg
 
-# Our name of a network: the authors' name, and how many networks it holds
-NETWORKS = {"actor": ("actor", 1), "actor_target": ("actor_target", 1), "qf": ("critic", 2)}
-NETWORKS |= {"qf_target": ("critic_target", 2), "vf": ("value_critic", 1)}
+# Our name of a network: the authors' name
+NETWORKS = {"actor": "actor", "actor_target": "actor_target", "qf": "critic", "qf_target": "critic_target"}
+NETWORKS |= {"vf": "value_critic"}
 # What a task sets: in our Args, and in the authors' constructor. All else are the defaults of both.
-PRESETS = {"locomotion": ({}, dict(nu=0.1, expectile=0.7, temp=3.0, antmaze=False))}
 OURS = dict(nu=(0.5,), expectile=0.9, inverse_temperature=10.0, max_weight=100.0)
-PRESETS |= {"antmaze": (OURS, dict(nu=0.5, expectile=0.9, temp=10.0, antmaze=True))}
-OBSERVATION_DIM, ACTION_DIM, LIMIT = 17, 6, 1e-12
+PRESETS = {
+    "locomotion": ({}, dict(nu=0.1, expectile=0.7, temp=3.0, antmaze=False)),
+    "antmaze": (OURS, dict(nu=0.5, expectile=0.9, temp=10.0, antmaze=True)),
+}
+OBSERVATION_DIM, ACTION_DIM = 17, 6
+LIMIT = 1e-12
 
 
 @dataclass
@@ -67,45 +70,54 @@ def load(path):
     return module
 
 
-def weights_of(theirs, name):
-    """The authors' weights in the shapes of ours: matrices (N, inputs, outputs), biases (N, 1, outputs).
+def weights_of(theirs, ours):
+    """The weights of a network of the authors in the shapes of ours: (N, inputs, outputs), (N, 1, outputs).
 
-    N is the number of networks. The authors have an nn.Linear for each layer of each network.
+    N is the number of networks, 2 of critics. The authors have an nn.Linear for each layer of each.
     """
-    attribute, networks = NETWORKS[name]
-    parameters = [p.detach() for p in getattr(theirs, attribute).parameters()]  # network after network
+    count = len(next(ours.parameters()))
+    parameters = [p.detach() for p in theirs.parameters()]  # network after network
     parameters = [p.T if p.ndim == 2 else p[None] for p in parameters]
-    n = len(parameters) // networks
+    n = len(parameters) // count
     return [torch.stack(parameters[i::n]) for i in range(n)]
 
 
 def make_batch(rng, size):
     """Observations, actions, rewards, next observations and terminations, as `update` takes them."""
     s, s2 = rng.normal(size=(2, 1, size, OBSERVATION_DIM))
-    a, r = rng.uniform(-1, 1, (1, size, ACTION_DIM)), rng.normal(size=(1, size))
+    a = rng.uniform(-1, 1, (1, size, ACTION_DIM))
+    r = rng.normal(size=(1, size))
     terminations = (rng.random((1, size)) < 0.1).astype(float)
     return [torch.from_numpy(part) for part in (s, a, r, s2, terminations)]
 
 
-def compare(authors, preset, updates):
-    """Our name of each network -> the relative difference of its weights after the updates."""
-    our_settings, their_settings = PRESETS[preset]
-    args = replace(dmg.Args(), device="cpu", **our_settings)
+def make_both(authors, args, their_settings, batches):
+    """Our agent, the authors', and pairs of their networks, which have the same weights.
+
+    They are wide, so that advantages reach the cap and actions the bounds.
+    """
     mean, std = np.zeros(OBSERVATION_DIM), np.ones(OBSERVATION_DIM)
     ours = dmg.Agent([(1, args.lam[0], args.nu[0])], mean, std, ACTION_DIM, args)
-    optimizers, batches, rng = dmg.make_optimizers(ours, args), Batches(), np.random.default_rng(0)
-
-    # --- The same weights: theirs, made wider, so that advantages reach the cap and actions the bounds ---
     torch.manual_seed(0)
     with authors_code(authors.__file__):
         theirs = authors.DMG(OBSERVATION_DIM, ACTION_DIM, 1.0, batches, **their_settings)
-        for name, (attribute, _) in NETWORKS.items():
-            for p in getattr(theirs, attribute).parameters():
+        pairs = [(getattr(ours, name), getattr(theirs, their_name)) for name, their_name in NETWORKS.items()]
+        for our_network, their_network in pairs:
+            for p in their_network.parameters():
                 p.data *= 1.5 + torch.rand(())  # targets and networks become different, too
-            network = getattr(ours, name)
-            network.load_state_dict(dict(zip(network.state_dict(), weights_of(theirs, name), strict=True)))
+            weights = weights_of(their_network, our_network)
+            our_network.load_state_dict(dict(zip(our_network.state_dict(), weights, strict=True)))
+    return ours, theirs, pairs
 
-    # --- The same batches and noise ---
+
+def compare(authors, preset, updates):
+    """For each of NETWORKS the relative difference of its weights after the updates."""
+    our_settings, their_settings = PRESETS[preset]
+    args = replace(dmg.Args(), device="cpu", **our_settings)
+    batches = Batches()
+    ours, theirs, pairs = make_both(authors, args, their_settings, batches)
+    optimizers = dmg.make_optimizers(ours, args)
+    rng = np.random.default_rng(0)
     for step in range(1, updates + 1):
         s, a, r, s2, terminations = batch = make_batch(rng, args.batch_size)
         batches.batch = s[0], a[0], s2[0], r[0, :, None], 1 - terminations[0, :, None]
@@ -121,11 +133,11 @@ def compare(authors, preset, updates):
             optimizers["actor"].param_groups[0]["lr"].fill_(learning_rate)
         dmg.update(ours, optimizers, (*batch, noise), args, update_actor)
 
-    differences = {}
-    for name in NETWORKS:
-        pair = getattr(ours, name).parameters(), weights_of(theirs, name)
-        w, w_theirs = (torch.cat([weights.flatten() for weights in side]) for side in pair)
-        differences[name] = ((w - w_theirs).norm() / w_theirs.norm()).item()
+    differences = []
+    for our_network, their_network in pairs:
+        w = torch.cat([weights.flatten() for weights in our_network.parameters()])
+        w_theirs = torch.cat([weights.flatten() for weights in weights_of(their_network, our_network)])
+        differences.append(((w - w_theirs).norm() / w_theirs.norm()).item())
     return differences
 
 
@@ -135,10 +147,11 @@ def main():
     if not path.is_file():
         sys.exit(f"error: there is no {path}: give a clone of https://github.com/maoyixiu/DMG")
     torch.set_default_dtype(torch.float64)  # that of all networks, ours and theirs
-    authors, everything = load(path), []
+    authors = load(path)
+    everything = []
     print(f"{'':12}" + "".join(f"{name:>14}" for name in NETWORKS))
     for preset in PRESETS:
-        differences = compare(authors, preset, args.updates).values()
+        differences = compare(authors, preset, args.updates)
         print(f"{preset:12}" + "".join(f"{difference:14.1e}" for difference in differences))
         everything += differences
     if not all(difference <= LIMIT for difference in everything):  # NaN is no parity either

@@ -60,14 +60,18 @@ class Args:
 
 def read_rows(runner):
     """The arguments of every row, such as ["dmg_offline.py", "--env-id", "hopper-medium"], up to > or &."""
+    try:
+        lines = runner.read_text().replace("\\\n", " ").splitlines()
+        commands = [shlex.split(line, comments=True) for line in lines if line.startswith("python ")]
+    except (OSError, ValueError) as error:
+        fail(f"{runner} is no shell script that can be read ({error})")
     rows = []
-    for line in runner.read_text().replace("\\\n", " ").splitlines():
-        if not line.startswith("python "):
-            continue
-        words = shlex.split(line, comments=True)[1:]
+    for _, *words in commands:
         row = list(takewhile(lambda word: not re.match(r"\d?[<>]|[&|;]", word), words))
         if row and re.fullmatch(r"(?!benchmark/)[\w/]+\.py", row[0]):  # not python -m, for one
             rows.append(row)
+    if not rows:
+        fail(f"{runner} has no rows: lines that begin with python and a script of this repository")
     unknown = [row[0] for row in rows if not (ROOT / row[0]).is_file()]
     if unknown:
         fail(f"{runner} has rows of {', '.join(unknown)}, which this repository does not have")
@@ -247,12 +251,7 @@ def main():
             signal.signal(number, lambda number, _: signals.append(number))
     if args.jobs < 0 or args.threads < 1:
         fail(f"--jobs {args.jobs} --threads {args.threads}: jobs of 0 or more and threads of 1 or more")
-    try:
-        rows = read_rows(args.runner)
-    except (OSError, ValueError) as error:
-        fail(f"{args.runner} is no shell script that can be read ({error})")
-    if not rows:
-        fail(f"{args.runner} has no rows: lines that begin with python and a script of this repository")
+    rows = read_rows(args.runner)
     parent = args.runs_dir / args.runner.stem
     results = ROOT / "benchmark/results" / f"{args.runner.stem}.jsonl"
     todo = plan(rows, parent, set() if args.again else kept_names(results))

@@ -38,8 +38,7 @@ class Args:
 
 def play(env, agent, members, episodes):
     """For every member, the positions (T + 1, 2) of its episodes, and which of these reached the goal."""
-    paths = []
-    is_success = []
+    paths, is_success = [], []
 
     def trace(observation):
         paths[-1].append(observation[:2])

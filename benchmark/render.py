@@ -118,7 +118,7 @@ def main():
         env.reset(seed=args.seed)
         env.render()
     fps = args.speed * env.metadata["render_fps"]
-    every = math.ceil(fps / args.max_fps)  # so many steps are a picture apart
+    every = math.ceil(fps / args.max_fps)  # steps from one picture to the next
     fps /= every
     steps = itertools.count()
 

@@ -45,8 +45,8 @@ DEVICE = "cuda" if IS_CUDA else "cpu"
 OBSERVATION_DIM, ACTION_DIM = 17, 6  # HalfCheetah's
 MODES = {"eager": []}  # name: flags
 if IS_CUDA:
-    TF32 = ["--matmul-precision", "high"]
-    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": [], "CUDA graph, TF32": TF32}
+    MODES = {"eager": ["--no-cuda-graph"], "CUDA graph": []}
+    MODES["CUDA graph, TF32"] = ["--matmul-precision", "high"]
 
 
 @dataclass

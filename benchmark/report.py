@@ -30,9 +30,8 @@ import signal
 import sys
 import textwrap
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import matplotlib
@@ -44,22 +43,24 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from scipy import stats
 
-NOT_VALUES = {"step", "returns"}
-VALUES = ("normalized_score", "episodic_return", "q_mean")  # NaN where an evaluation has none
-# Arguments that do not matter for what is learned
-IRRELEVANT = ("runs_dir", "resume", "checkpoint", "device", "cuda_graph", "log_interval", "tf32", "track")
-IRRELEVANT += ("wandb_project", "trust_env")
-# What else a member has sets it apart, such as lam or rd_coef
-OF_MEMBER = ("name", "seed", "diverged_at", "evaluations")
-HEAD = "data|method|updates|paper|here, mean ± std|95 % interval|seeds|every seed|mean Q".split("|")
+# Arguments that do not matter for what is learned: what a run writes, and where and how it computes
+IRRELEVANT = {"runs_dir", "resume", "checkpoint", "log_interval", "track", "wandb_project"}
+IRRELEVANT |= {"device", "cuda_graph", "tf32", "trust_env"}
+# What a result.json has of a member, or a run's arguments, that sets no two experiments apart
+NOT_SETTINGS = {"env_id", "name", "seed", "diverged_at", "evaluations"}
+HEAD = ["data", "method", "updates", "paper", "here, mean ± std", "95 % interval"]
+HEAD += ["seeds", "every seed", "mean Q"]
 COLORS = matplotlib.color_sequences["petroff10"]  # which the colour-blind and grey prints tell apart
 # The in-sample value that DMG has in a script
 VALUE_OF_SCRIPT = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}
 # Whose numbers come before those of DMG's paper, for the scripts of other methods
 SOURCES = {"iql": ["IQL paper", "IQL paper fine-tuning"], "rd_td3": ["RD slides"], "rd_sac": ["RD slides"]}
-V0 = "-v2 instead of -v0"  # how D4RL's data here differ from some of the published numbers' data
 # What the paper calls a method, where it is not the name that it has here
 IN_PAPER = {f"{value} corner of DMG": value for value in VALUE_OF_SCRIPT.values()} | {"cloning": "BC"}
+# How data here differ from those of the published numbers
+V0 = "-v2 instead of -v0"
+D4RLS_RECIPE = "D4RL's recipe"
+OTHER_DATA = "other data"
 
 
 @dataclass
@@ -71,6 +72,47 @@ class Args:
     lam_plot: Path | None = None  # write score and mean Q over lam to this picture (Figure 1)
     nu_plot: Path | None = None  # write score and mean Q over nu to this picture (Figure 2)
     runtime_plot: Path | None = None  # write hours per million updates to this picture (Figure 3)
+
+
+@dataclass
+class Member:
+    """One policy of a run, with its own seed, and what is needed here of the run itself."""
+
+    name: str  # folder or line of the run, and the member's name in it
+    data: str  # the run's env_id
+    dataset: str  # the data set's name as in paper.csv without a version, such as hopper-medium
+    origin: str  # D4RLS_RECIPE or OTHER_DATA, empty for D4RL's own data
+    script: str
+    method: str  # what the script trains with these settings
+    settings: dict  # the run's arguments and the member's own, but those that are not in names of experiments
+    changed: list[str]  # names of the settings that are not the method's own
+    seed: int
+    lam: float  # NaN where the script has none, as nu
+    nu: float
+    step: int  # updates done
+    total_steps: int  # updates to do, offline and online
+    online_from: int | None  # updates before the online phase, None without one
+    has_ended: bool  # all updates are done, or all members of the run have diverged
+    diverged_at: int  # by which update, 0 for never
+    evaluations: dict[float, dict[str, float]]  # step -> name of a value -> value
+    updates_per_second: float  # of the run, each for all members; NaN if it was not measured
+    members_in_run: int
+    device: str
+
+    def value(self, name, step=None):
+        """What an evaluation has under that name, the last one unless a step is given; else NaN."""
+        evaluation = self.evaluations.get(self.step if step is None else step, {})
+        return evaluation.get(name, math.nan)
+
+
+@dataclass
+class Published:
+    """A published number; without arguments, that there is none."""
+
+    mean: float = math.nan
+    spread: float = math.nan  # behind ±, NaN where none was published
+    source: str = ""  # as in paper.csv, such as Table 2
+    differences: tuple[str, ...] = ()  # in words, in what our members are not like those of the source
 
 
 def read(path):
@@ -96,89 +138,148 @@ def arguments_of(run):
 def members_of(run, run_name):
     """The members of a run. Numbers are converted here, so that a damaged file fails here and not later."""
     args = arguments_of(run) | {"data_crc32": run["data_crc32"]}
-    members = []
-    offline, online = int(args["offline_steps"]), int(args.get("online_steps", 0))
-    step, total = int(run["step"]), offline + online
-    has_ended = step >= total or all(result["diverged_at"] for result in run["members"])
+    offline_steps = int(args["offline_steps"])
+    online_steps = int(args.get("online_steps", 0))
+    total_steps = offline_steps + online_steps
+    step = int(run["step"])
+    has_ended = step >= total_steps or all(result["diverged_at"] for result in run["members"])
     dataset_id = str(run.get("dataset_id", run["env_id"]))
-    namespace, *rest = re.sub(r"-v\d+$", "", dataset_id).split("/")
-    is_d4rls_recipe = re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id)
+    dataset, origin = dataset_of(dataset_id)
+    members = []
     for result in run["members"]:
-        evaluations = {
-            float(e["step"]): {
-                name: float(e.get(name, math.nan)) for name in {*VALUES, *e} - {"step", "returns"}
-            }
-            for e in result["evaluations"]
-        }
-        member = SimpleNamespace(step=step, total=total, has_ended=has_ended, evaluations=evaluations)
-        member.name, member.data = f"{run_name} {result['name']}", str(run["env_id"])
-        member.seed, member.script = int(result["seed"]), str(run["script"])
-        member.lam, member.nu = (float(result.get(name, math.nan)) for name in ("lam", "nu"))
-        settings = args | {name: value for name, value in result.items() if name not in OF_MEMBER}
-        member.settings = {name: settings[name] for name in settings if name not in ("env_id", "seed")}
-        member.diverged_at = int(result["diverged_at"] or 0)
-        member.dataset = "-".join(rest or [namespace])
-        member.origin = (
-            "" if namespace == "imported" else "D4RL's recipe" if is_d4rls_recipe else "other data"
+        evaluations = evaluations_of(result)
+        settings = {name: value for name, value in (args | result).items() if name not in NOT_SETTINGS}
+        method, own_settings = method_of(run["script"], settings, dataset_id)
+        member = Member(
+            name=f"{run_name} {result['name']}",
+            data=str(run["env_id"]),
+            dataset=dataset,
+            origin=origin,
+            script=str(run["script"]),
+            method=method,
+            settings=settings,
+            changed=[name for name, value in own_settings.items() if settings.get(name, value) != value],
+            seed=int(result["seed"]),
+            lam=float(result.get("lam", math.nan)),
+            nu=float(result.get("nu", math.nan)),
+            step=step,
+            total_steps=total_steps,
+            online_from=offline_steps if online_steps else None,
+            has_ended=has_ended,
+            diverged_at=int(result["diverged_at"] or 0),
+            evaluations=evaluations,
+            updates_per_second=float(run.get("updates_per_second") or math.nan),
+            members_in_run=len(run["members"]),
+            device=str(run["args"]["device"]),
         )
-        member.method, own = method_of(member.script, settings, dataset_id)
-        member.changed = [name for name, value in own.items() if settings.get(name, value) != value]
-        member.online_from = offline if online else None
-        member.speed, member.together = float(run.get("updates_per_second") or math.nan), len(run["members"])
-        member.device = str(run["args"]["device"])
         members.append(member)
     if not members:
         raise ValueError("no members")
     return members
 
 
-def method_of(script, args, dataset_id):
-    """What a script trains with such arguments, and the settings that the method has on such data."""
-    is_maze, value = "maze" in dataset_id, VALUE_OF_SCRIPT.get(script)
-    own = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
-    own |= {"gamma": 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99}
-    own |= {"tau": 0.02 if "pointmaze" in dataset_id else 0.005}
-    own |= {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
-    in_sample = own | {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
-    in_sample |= {"max_weight": 100.0}
-    is_hand = re.match(r"\w+/(pen|hammer|door|relocate|kitchen)/", dataset_id)
-    iql = in_sample | ({"inverse_temperature": 0.5, "dropout": 0.1} if is_hand else {"dropout": 0.0})
-    dmg = in_sample | {"q_weight": 1.0, "max_weight": 100.0 if is_maze else 3.0}
-    dmg |= {"lam": 0.25, "nu": 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1, "decay": 0.99}
-    online = " online" if args.get("online_steps") else ""
-    rd = " with RD" if args.get("rd_coef") else ""
-    if value and args.get("lam") == args.get("q_weight", 1) == 0:
-        is_weighted = args.get("inverse_temperature", 1) > 0
-        return (f"{value} corner of DMG", in_sample) if is_weighted else ("cloning", own)
-    if value:
-        return "DMG" if value == "IQL" else f"{value} + DMG", dmg
-    if script == "dmg_finetune" and not args["offline_steps"]:
-        return "TD3 online", own | {"lam": 1.0, "nu": 0.0}
+def evaluations_of(result):
+    """step -> name -> value, for each evaluation of a member."""
+    evaluations = {}
+    for entry in result["evaluations"]:
+        step = float(entry["step"])
+        names = [name for name in entry if name not in ("step", "returns")]
+        evaluations[step] = {name: float(entry[name]) for name in names}
+    return evaluations
+
+
+def dataset_of(dataset_id):
+    """(name of a data set as in paper.csv without a version, what sets it apart from D4RL's or nothing)."""
+    namespace, *rest = re.sub(r"-v\d+$", "", dataset_id).split("/")
+    dataset = "-".join(rest or [namespace])
+    if namespace == "imported":
+        return dataset, ""
+    if re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id):
+        return dataset, D4RLS_RECIPE
+    return dataset, OTHER_DATA
+
+
+def td3_settings(dataset_id):
+    """The settings that all methods but CQL start from, on such data."""
+    settings = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
+    settings["gamma"] = 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99
+    settings["tau"] = 0.02 if "pointmaze" in dataset_id else 0.005
+    return settings | {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
+
+
+def in_sample_settings(dataset_id):
+    """Those of the methods with a value learned in sample, as IQL has it."""
+    is_maze = "maze" in dataset_id
+    settings = td3_settings(dataset_id)
+    settings["inverse_temperature"] = 10.0 if is_maze else 3.0
+    settings["expectile"] = 0.9 if is_maze else 0.7
+    settings["max_weight"] = 100.0
+    return settings
+
+
+def iql_settings(dataset_id):
+    settings = in_sample_settings(dataset_id)
+    if re.match(r"\w+/(pen|hammer|door|relocate|kitchen)/", dataset_id):
+        return settings | {"inverse_temperature": 0.5, "dropout": 0.1}
+    return settings | {"dropout": 0.0}
+
+
+def dmg_settings(dataset_id):
+    is_maze = "maze" in dataset_id
+    settings = in_sample_settings(dataset_id)
+    settings["q_weight"] = 1.0
+    settings["max_weight"] = 100.0 if is_maze else 3.0
+    settings["lam"] = 0.25
+    settings["nu"] = 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1
+    settings["decay"] = 0.99
+    return settings
+
+
+def method_of(script, settings, dataset_id):
+    """(name of what a script trains with such settings, the settings that this method has on such data)."""
+    online = " online" if settings.get("online_steps") else ""
+    rd = " with RD" if settings.get("rd_coef") else ""
+    if script in VALUE_OF_SCRIPT:
+        value = VALUE_OF_SCRIPT[script]
+        has_no_q = settings.get("lam") == 0 and settings.get("q_weight", 1) == 0
+        if has_no_q and settings.get("inverse_temperature", 1) > 0:
+            return f"{value} corner of DMG", in_sample_settings(dataset_id)
+        if has_no_q:
+            return "cloning", td3_settings(dataset_id)
+        return "DMG" if value == "IQL" else f"{value} + DMG", dmg_settings(dataset_id)
+    if script == "dmg_finetune" and not settings["offline_steps"]:
+        return "TD3 online", td3_settings(dataset_id) | {"lam": 1.0, "nu": 0.0}
     if script == "dmg_finetune":
-        return "DMG" + online, dmg
+        return "DMG" + online, dmg_settings(dataset_id)
     if script == "iql":
-        return "IQL" + online, iql
+        return "IQL" + online, iql_settings(dataset_id)
     if script == "rd_td3":
-        own |= {"rd_coef": 0.001} if rd else {}
-        if args.get("kappa") and args.get("bc_weight") == 0:
-            own |= {"critics": 10, "kappa": 2.5, "hidden": args.get("hidden")}  # RD's is not known
-            return "TD3-N" + rd, own
+        own = td3_settings(dataset_id)
+        if rd:
+            own["rd_coef"] = 0.001
+        if settings.get("kappa") and settings.get("bc_weight") == 0:
+            hidden = settings.get("hidden")  # any, because RD's is not known
+            return "TD3-N" + rd, own | {"critics": 10, "kappa": 2.5, "hidden": hidden}
         return "TD3+BC" + rd, own | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
+    if script == "rd_sac" and settings.get("cql_alpha"):
+        own = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
+        return "CQL" + rd, own
     if script == "rd_sac":
-        cql = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
-        return ("CQL" + rd, cql) if args.get("cql_alpha") else ("SAC-N" + rd, {})
+        return "SAC-N" + rd, {}
     return script, {}
 
 
 def load_paper():
-    """(source, data set, method) -> a number of paper.csv, its spread, and if it is for -v0.
-
-    The data set is without its version; the spread may be NaN.
-    """
+    """(source, data set without its version, method) -> Published, for each row of paper.csv."""
     paper = {}
     for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
-        number = float(row["value"]), float(row["deviation"] or "nan"), row["dataset"].endswith("-v0")
-        paper[row["source"], row["dataset"].removesuffix("-v0"), row["method"]] = number
+        dataset = row["dataset"].removesuffix("-v0")
+        paper[row["source"], dataset, row["method"]] = Published(
+            mean=float(row["value"]),
+            spread=float(row["deviation"] or math.nan),
+            source=row["source"],
+            differences=(V0,) if row["dataset"].endswith("-v0") else (),
+        )
     return paper
 
 
@@ -187,38 +288,48 @@ def paper_of(members, paper):
 
     Ten seeds compare with Table 6. "play" is D4RL's name of the larger mazes' sets.
     """
-    member, name = members[0], IN_PAPER.get(members[0].method, members[0].method)
-    sources = SOURCES.get(member.script, []) + ["Table 6"] * (len(members) >= 10)
-    sources += ["Table 2", "Table 3", "Table 4"]
+    member = members[0]
+    if member.changed:
+        return Published()
+    sources = [*SOURCES.get(member.script, []), "Table 2", "Table 3", "Table 4"]
+    if len(members) >= 10:
+        sources.insert(sources.index("Table 2"), "Table 6")
+    method = IN_PAPER.get(member.method, member.method)
     for source, end in itertools.product(sources, ("", "-play")):
-        found = paper.get((source, member.dataset + end, name))
-        if found and not member.changed:
-            mean, spread, is_v0 = found
-            origin = member.origin or V0 * is_v0
-            differs = [origin] * bool(origin)
-            differs += [f"{member.total:,} updates"] * (member.total not in (10**6, 2 * 10**6))
-            return SimpleNamespace(mean=mean, spread=spread, source=source, differs=differs)
-    return SimpleNamespace(mean=math.nan, spread=math.nan, source="", differs=[])
+        published = paper.get((source, member.dataset + end, method))
+        if published:
+            differences = (member.origin,) if member.origin else published.differences
+            if member.total_steps not in (10**6, 2 * 10**6):
+                differences += (f"{member.total_steps:,} updates",)
+            return replace(published, differences=differences)
+    return Published()
 
 
-def cited(theirs):
+def published_text(published):
     """A published number in words: its source where that is not DMG's paper, and what differs in ours."""
-    if not theirs.source:
+    if not published.source:
         return "-"
-    notes = [theirs.source] * (not theirs.source.startswith("Table"))
-    notes += [f"ours: {', '.join(theirs.differs)}"] * bool(theirs.differs)
-    spread = f" ± {theirs.spread}" * math.isfinite(theirs.spread)
-    return f"{theirs.mean}{spread}" + f" ({'; '.join(notes)})" * bool(notes)
+    notes = []
+    if not published.source.startswith("Table"):
+        notes.append(published.source)
+    if published.differences:
+        notes.append(f"ours: {', '.join(published.differences)}")
+    text = str(published.mean)
+    if math.isfinite(published.spread):
+        text += f" ± {published.spread}"
+    if notes:
+        text += f" ({'; '.join(notes)})"
+    return text
 
 
-def said(name, value):
+def setting_text(name, value):
     """A setting in words, such as nu 0.1."""
     if name == "offline_steps":
         return f"{value:,} updates"
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def differing(settings):
+def names_that_differ(settings):
     """Names of the settings that are not the same in all; exp_name only if nothing else tells two apart."""
 
     def kinds(names):
@@ -238,12 +349,12 @@ def group(members):
 
     named, experiments = defaultdict(list), defaultdict(list)
     for member in sorted(members, key=order):
-        changes = [said(name, member.settings[name]) for name in member.changed]
+        changes = [setting_text(name, member.settings[name]) for name in member.changed]
         named[member.data, ", ".join([member.method, *changes])].append(member)
     for (data, name), rivals in named.items():
-        names = differing([member.settings for member in rivals])
+        names = names_that_differ([member.settings for member in rivals])
         for member in rivals:
-            words = [name, *(said(other, member.settings.get(other)) for other in names)]
+            words = [name, *(setting_text(other, member.settings.get(other)) for other in names)]
             experiments[data, ", ".join(words)].append(member)
     return experiments
 
@@ -259,26 +370,21 @@ def summary(values):
     return [np.ma.filled(numbers, np.nan) for numbers in (values.mean(0), std, interval)]
 
 
-def value(member, name, step=None):
-    """What an evaluation of a member has under that name, the last one unless a step is given; else NaN."""
-    return member.evaluations.get(member.step if step is None else step, {}).get(name, math.nan)
-
-
 def last_of(members, name):
     """Mean, standard deviation and half the 95 % interval of what the members have last."""
-    return [float(number) for number in summary([value(member, name) for member in members])]
+    return [float(number) for number in summary([member.value(name) for member in members])]
 
 
-def number(value, form=".1f"):
+def number_text(value, form=".1f"):
     return f"{value:{form}}" if math.isfinite(value) else "-"
 
 
 def shared(members):
     """In words, the settings that all members have."""
     everyone = [member.settings for member in members]
-    apart = {"exp_name", "data_crc32", *differing(everyone)}
+    apart = {"exp_name", "data_crc32", *names_that_differ(everyone)}
     names = [name for name in (everyone[0] if everyone else ()) if name not in apart]
-    return ", ".join(said(name, everyone[0][name]) for name in names)
+    return ", ".join(setting_text(name, everyone[0][name]) for name in names)
 
 
 def table(experiments, paper, values):
@@ -290,25 +396,29 @@ def table(experiments, paper, values):
     values = [name for name in values if name not in ("normalized_score", "q_mean")]
     rows, totals = [[*HEAD, *values]], defaultdict(list)
     for (data, name), members in experiments.items():
-        has_score, has_return = (math.isfinite(last_of(members, what)[0]) for what in VALUES[:2])
-        what, unit = ("episodic_return", " (return)") if has_return and not has_score else (VALUES[0], "")
+        has_score, has_return = (
+            math.isfinite(last_of(members, what)[0]) for what in ("normalized_score", "episodic_return")
+        )
+        what, unit = (
+            ("episodic_return", " (return)") if has_return and not has_score else ("normalized_score", "")
+        )
         (mean, std, interval), theirs = last_of(members, what), paper_of(members, paper)
-        row = [data, name, f"{max(member.step for member in members):,}", cited(theirs)]
-        row += [number(mean) + f" ± {std:.1f}" * math.isfinite(std) + unit]
+        row = [data, name, f"{max(member.step for member in members):,}", published_text(theirs)]
+        row += [number_text(mean) + f" ± {std:.1f}" * math.isfinite(std) + unit]
         row += [f"{mean - interval:.1f} to {mean + interval:.1f}" if math.isfinite(interval) else "-"]
         row += [", ".join(str(member.seed) for member in members)]
-        each = ["diverged" if member.diverged_at else number(value(member, what)) for member in members]
-        row += [", ".join(each), number(last_of(members, "q_mean")[0])]
-        rows.append([*row, *(number(last_of(members, other)[0], ".3g") for other in values)])
-        if theirs.source and set(theirs.differs) <= {"D4RL's recipe", V0}:
+        each = ["diverged" if member.diverged_at else number_text(member.value(what)) for member in members]
+        row += [", ".join(each), number_text(last_of(members, "q_mean")[0])]
+        rows.append([*row, *(number_text(last_of(members, other)[0], ".3g") for other in values)])
+        if theirs.source and set(theirs.differences) <= {D4RLS_RECIPE, V0}:
             # Table 6 and Table 2 are the same paper's
             source = "Table" if theirs.source.startswith("Table") else theirs.source
-            totals[name, "antmaze" in data, source, V0 in theirs.differs].append((mean, theirs.mean))
+            totals[name, "antmaze" in data, source, V0 in theirs.differences].append((mean, theirs.mean))
     for (name, _, source, is_v0), sums in totals.items():
         if len(sums) > 1:
             ours, total = (round(total, 1) for total in np.sum(sums, 0).tolist())
-            theirs = SimpleNamespace(mean=total, spread=math.nan, source=source, differs=[V0] * is_v0)
-            row = [f"total of {len(sums)}", name, "-", cited(theirs), number(ours)]
+            theirs = Published(total, source=source, differences=(V0,) if is_v0 else ())
+            row = [f"total of {len(sums)}", name, "-", published_text(theirs), number_text(ours)]
             rows.append(row + ["-"] * (len(rows[0]) - len(row)))
     rows.insert(1, ["-"] * len(rows[0]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -343,13 +453,13 @@ def draw_curves(experiments, values, paper, notes):
     of is added to the notes.
     """
     everyone = list(itertools.chain(*experiments.values()))
-    has_scores = any(math.isfinite(value(member, "normalized_score")) for member in everyone)
+    has_scores = any(math.isfinite(member.value("normalized_score")) for member in everyone)
     values = values or (["normalized_score"] if has_scores else ["episodic_return"])
     curves = {}  # (data set, name, value) -> steps, members' values
     for (data, name), members in experiments.items():
         steps = sorted({step for member in members for step in member.evaluations})
         for what in values:
-            rows = [[value(member, what, step) for step in steps] for member in members]
+            rows = [[member.value(what, step) for step in steps] for member in members]
             if np.isfinite(rows).any():
                 curves[data, name, what] = steps, np.ma.masked_invalid(rows)
             else:
@@ -378,10 +488,10 @@ def draw_curves(experiments, values, paper, notes):
     title, diamonds = [f"{n} seed(s)" for n in seeds if len(seeds) == 1], {}
     for data, name, what in reversed(curves):  # IQL's colour, not that of its corner
         theirs = paper_of(experiments[data, name], paper)
-        if what == VALUES[0] and math.isfinite(theirs.mean) and "other data" not in theirs.differs:
+        if what == "normalized_score" and math.isfinite(theirs.mean) and OTHER_DATA not in theirs.differences:
             diamonds[data, theirs.mean, np.nan_to_num(theirs.spread)] = styles[name]["color"]
     for (data, mean, spread), color in diamonds.items():
-        axes = axes_of[data, VALUES[0]]
+        axes = axes_of[data, "normalized_score"]
         axes.errorbar(ends[axes], mean, spread, fmt="D", ms=5, capsize=3, color=color, clip_on=False)
         limits[axes] += [mean - spread, mean + spread]
     title += ["diamonds: the paper, at its full length"] * bool(diamonds)
@@ -411,10 +521,10 @@ def draw_ablation(experiments, name):
             same[key][getattr(member, name)].append(member)
     same, groups = {key: sorted(points.items()) for key, points in same.items() if len(points) > 1}, {}
     for (data, script, _), points in same.items():
-        names = differing([json.loads(key[2]) for key in same if key[:2] == (data, script)])
+        names = names_that_differ([json.loads(key[2]) for key in same if key[:2] == (data, script)])
         member = points[-1][1][0]
-        words = [data, member.method, said(fixed, getattr(member, fixed))]
-        words += [said(other, member.settings.get(other)) for other in names if other != fixed]
+        words = [data, member.method, setting_text(fixed, getattr(member, fixed))]
+        words += [setting_text(other, member.settings.get(other)) for other in names if other != fixed]
         groups[textwrap.fill(", ".join(words), 45)] = points
     figure, all_axes = panels(list(groups), height=3.4)
     for title, axes in zip(groups, all_axes):
@@ -429,7 +539,7 @@ def draw_ablation(experiments, name):
         ):
             mean, _, interval = zip(*(last_of(members, name_of_value) for _, members in groups[title]))
             bars = side.errorbar(places, mean, interval, fmt=style, color=color, elinewidth=1, capsize=3)
-            seeds = [value(member, name_of_value) for _, members in groups[title] for member in members]
+            seeds = [member.value(name_of_value) for _, members in groups[title] for member in members]
             dots = side.plot(place_of_seeds, seeds, ".", color=color, ms=4)
             shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)  # neither covers the other
             for artist in (*bars.get_children(), *dots):
@@ -459,13 +569,13 @@ def draw_runtimes(experiments, paper):
     """Hours for a million updates of one member, without evaluation; the paper's on its GPU beside them."""
     bars = {}
     for member in itertools.chain(*experiments.values()):
-        if math.isfinite(member.speed):
-            label = f"{member.script}, {member.together} member(s), {member.device}"
-            bars.setdefault(label, []).append(1e6 / 3600 / member.speed / member.together)
+        if math.isfinite(member.updates_per_second):
+            label = f"{member.script}, {member.members_in_run} member(s), {member.device}"
+            bars.setdefault(label, []).append(1e6 / 3600 / member.updates_per_second / member.members_in_run)
     bars = {label: float(np.mean(hours)) for label, hours in bars.items()}
     if not bars:
         raise ValueError("there is nothing to draw")
-    paper = {f"{key[2]} (paper)": hours for key, (hours, *_) in paper.items() if key[0] == "Figure 3"}
+    paper = {f"{key[2]} (paper)": number.mean for key, number in paper.items() if key[0] == "Figure 3"}
     figure = Figure(figsize=(7, 1 + 0.3 * (len(bars) + len(paper))), layout="constrained")
     axes = figure.subplots()
     labels, hours = [*bars, *paper], [*bars.values(), *paper.values()]
@@ -550,8 +660,8 @@ def main():
         if member.diverged_at:
             notes.append(f"- diverged by update {member.diverged_at:,}: {member.name}")
         if not member.has_ended:
-            score = number(value(member, "normalized_score"))
-            progress = f"at {member.step:,} of {member.total:,} updates, score {score}"
+            score = number_text(member.value("normalized_score"))
+            progress = f"at {member.step:,} of {member.total_steps:,} updates, score {score}"
             notes.append(f"- interrupted {progress}, left out: {member.name}")
     for path, make, *what in (
         (args.curves, draw_curves, experiments, args.values, paper, notes),

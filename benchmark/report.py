@@ -91,13 +91,11 @@ class Member:
     nu: float
     step: int  # updates done
     total_steps: int  # updates to do, offline and online
-    online_from: int | None  # updates before the online phase, None without one
     has_ended: bool  # all updates are done, or all members of the run have diverged
     diverged_at: int  # by which update, 0 for never
     evaluations: dict[float, dict[str, float]]  # step -> name of a value -> value
-    updates_per_second: float  # of the run, each for all members; NaN if it was not measured
-    members_in_run: int
-    device: str
+    hours: float  # for a million updates of this one member, NaN if they were not measured
+    setup: str  # what these hours are for, in words
 
     def value(self, name, step=None):
         """What an evaluation has under that name, the last one unless a step is given; else NaN."""
@@ -138,39 +136,34 @@ def arguments_of(run):
 def members_of(run, run_name):
     """The members of a run. Numbers are converted here, so that a damaged file fails here and not later."""
     args = arguments_of(run) | {"data_crc32": run["data_crc32"]}
-    offline_steps = int(args["offline_steps"])
-    online_steps = int(args.get("online_steps", 0))
-    total_steps = offline_steps + online_steps
-    step = int(run["step"])
+    step, total_steps = int(run["step"]), int(args["offline_steps"]) + int(args.get("online_steps", 0))
     has_ended = step >= total_steps or all(result["diverged_at"] for result in run["members"])
     dataset_id = str(run.get("dataset_id", run["env_id"]))
     dataset, origin = dataset_of(dataset_id)
+    of_run = {"data": str(run["env_id"]), "dataset": dataset, "origin": origin, "script": str(run["script"])}
+    of_run |= {"step": step, "total_steps": total_steps, "has_ended": has_ended}
+    hours = 1e6 / 3600 / float(run.get("updates_per_second") or math.nan) / (len(run["members"]) or 1)
+    setup = f"{run['script']}, {len(run['members'])} member(s), {run['args']['device']}"
+    of_run |= {"hours": hours, "setup": setup}
     members = []
     for result in run["members"]:
-        evaluations = evaluations_of(result)
+        evaluations = {}
+        for entry in result["evaluations"]:
+            values = {name: value for name, value in entry.items() if name not in ("step", "returns")}
+            evaluations[float(entry["step"])] = {name: float(value) for name, value in values.items()}
         settings = {name: value for name, value in (args | result).items() if name not in NOT_SETTINGS}
         method, own_settings = method_of(run["script"], settings, dataset_id)
         member = Member(
+            **of_run,
             name=f"{run_name} {result['name']}",
-            data=str(run["env_id"]),
-            dataset=dataset,
-            origin=origin,
-            script=str(run["script"]),
             method=method,
             settings=settings,
             changed=[name for name, value in own_settings.items() if settings.get(name, value) != value],
             seed=int(result["seed"]),
             lam=float(result.get("lam", math.nan)),
             nu=float(result.get("nu", math.nan)),
-            step=step,
-            total_steps=total_steps,
-            online_from=offline_steps if online_steps else None,
-            has_ended=has_ended,
             diverged_at=int(result["diverged_at"] or 0),
             evaluations=evaluations,
-            updates_per_second=float(run.get("updates_per_second") or math.nan),
-            members_in_run=len(run["members"]),
-            device=str(run["args"]["device"]),
         )
         members.append(member)
     if not members:
@@ -178,92 +171,65 @@ def members_of(run, run_name):
     return members
 
 
-def evaluations_of(result):
-    """step -> name -> value, for each evaluation of a member."""
-    evaluations = {}
-    for entry in result["evaluations"]:
-        step = float(entry["step"])
-        names = [name for name in entry if name not in ("step", "returns")]
-        evaluations[step] = {name: float(entry[name]) for name in names}
-    return evaluations
-
-
 def dataset_of(dataset_id):
-    """(name of a data set as in paper.csv without a version, what sets it apart from D4RL's or nothing)."""
+    """(name of a data set as in paper.csv without a version, its origin as a Member has it)."""
     namespace, *rest = re.sub(r"-v\d+$", "", dataset_id).split("/")
-    dataset = "-".join(rest or [namespace])
     if namespace == "imported":
-        return dataset, ""
-    if re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id):
-        return dataset, D4RLS_RECIPE
-    return dataset, OTHER_DATA
+        origin = ""
+    elif re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id):
+        origin = D4RLS_RECIPE
+    else:
+        origin = OTHER_DATA
+    return "-".join(rest or [namespace]), origin
 
 
-def td3_settings(dataset_id):
-    """The settings that all methods but CQL start from, on such data."""
-    settings = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
-    settings["gamma"] = 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99
-    settings["tau"] = 0.02 if "pointmaze" in dataset_id else 0.005
-    return settings | {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
-
-
-def in_sample_settings(dataset_id):
-    """Those of the methods with a value learned in sample, as IQL has it."""
+def usual_settings(dataset_id):
+    """The settings of TD3, of methods with an in-sample value, of IQL, and of DMG on such data."""
     is_maze = "maze" in dataset_id
-    settings = td3_settings(dataset_id)
-    settings["inverse_temperature"] = 10.0 if is_maze else 3.0
-    settings["expectile"] = 0.9 if is_maze else 0.7
-    settings["max_weight"] = 100.0
-    return settings
-
-
-def iql_settings(dataset_id):
-    settings = in_sample_settings(dataset_id)
+    td3 = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
+    td3["gamma"] = 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99
+    td3["tau"] = 0.02 if "pointmaze" in dataset_id else 0.005
+    td3 |= {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
+    in_sample = td3 | {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
+    in_sample["max_weight"] = 100.0
+    iql = in_sample | {"dropout": 0.0}
     if re.match(r"\w+/(pen|hammer|door|relocate|kitchen)/", dataset_id):
-        return settings | {"inverse_temperature": 0.5, "dropout": 0.1}
-    return settings | {"dropout": 0.0}
-
-
-def dmg_settings(dataset_id):
-    is_maze = "maze" in dataset_id
-    settings = in_sample_settings(dataset_id)
-    settings["q_weight"] = 1.0
-    settings["max_weight"] = 100.0 if is_maze else 3.0
-    settings["lam"] = 0.25
-    settings["nu"] = 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1
-    settings["decay"] = 0.99
-    return settings
+        iql |= {"inverse_temperature": 0.5, "dropout": 0.1}
+    dmg = in_sample | {"q_weight": 1.0, "max_weight": 100.0 if is_maze else 3.0, "lam": 0.25}
+    dmg["nu"] = 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1
+    dmg["decay"] = 0.99
+    return td3, in_sample, iql, dmg
 
 
 def method_of(script, settings, dataset_id):
     """(name of what a script trains with such settings, the settings that this method has on such data)."""
+    td3, in_sample, iql, dmg = usual_settings(dataset_id)
     online = " online" if settings.get("online_steps") else ""
     rd = " with RD" if settings.get("rd_coef") else ""
     if script in VALUE_OF_SCRIPT:
         value = VALUE_OF_SCRIPT[script]
         has_no_q = settings.get("lam") == 0 and settings.get("q_weight", 1) == 0
         if has_no_q and settings.get("inverse_temperature", 1) > 0:
-            return f"{value} corner of DMG", in_sample_settings(dataset_id)
+            return f"{value} corner of DMG", in_sample
         if has_no_q:
-            return "cloning", td3_settings(dataset_id)
-        return "DMG" if value == "IQL" else f"{value} + DMG", dmg_settings(dataset_id)
+            return "cloning", td3
+        return "DMG" if value == "IQL" else f"{value} + DMG", dmg
     if script == "dmg_finetune" and not settings["offline_steps"]:
-        return "TD3 online", td3_settings(dataset_id) | {"lam": 1.0, "nu": 0.0}
+        return "TD3 online", td3 | {"lam": 1.0, "nu": 0.0}
     if script == "dmg_finetune":
-        return "DMG" + online, dmg_settings(dataset_id)
+        return "DMG" + online, dmg
     if script == "iql":
-        return "IQL" + online, iql_settings(dataset_id)
+        return "IQL" + online, iql
     if script == "rd_td3":
-        own = td3_settings(dataset_id)
         if rd:
-            own["rd_coef"] = 0.001
+            td3["rd_coef"] = 0.001
         if settings.get("kappa") and settings.get("bc_weight") == 0:
             hidden = settings.get("hidden")  # any, because RD's is not known
-            return "TD3-N" + rd, own | {"critics": 10, "kappa": 2.5, "hidden": hidden}
-        return "TD3+BC" + rd, own | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
+            return "TD3-N" + rd, td3 | {"critics": 10, "kappa": 2.5, "hidden": hidden}
+        return "TD3+BC" + rd, td3 | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
     if script == "rd_sac" and settings.get("cql_alpha"):
-        own = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
-        return "CQL" + rd, own
+        cql = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
+        return "CQL" + rd, cql
     if script == "rd_sac":
         return "SAC-N" + rd, {}
     return script, {}
@@ -273,13 +239,10 @@ def load_paper():
     """(source, data set without its version, method) -> Published, for each row of paper.csv."""
     paper = {}
     for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
-        dataset = row["dataset"].removesuffix("-v0")
-        paper[row["source"], dataset, row["method"]] = Published(
-            mean=float(row["value"]),
-            spread=float(row["deviation"] or math.nan),
-            source=row["source"],
-            differences=(V0,) if row["dataset"].endswith("-v0") else (),
-        )
+        source, dataset = row["source"], row["dataset"].removesuffix("-v0")
+        differences = (V0,) if row["dataset"].endswith("-v0") else ()
+        spread = float(row["deviation"] or math.nan)
+        paper[source, dataset, row["method"]] = Published(float(row["value"]), spread, source, differences)
     return paper
 
 
@@ -309,17 +272,11 @@ def published_text(published):
     """A published number in words: its source where that is not DMG's paper, and what differs in ours."""
     if not published.source:
         return "-"
-    notes = []
-    if not published.source.startswith("Table"):
-        notes.append(published.source)
+    notes = [] if published.source.startswith("Table") else [published.source]
     if published.differences:
         notes.append(f"ours: {', '.join(published.differences)}")
-    text = str(published.mean)
-    if math.isfinite(published.spread):
-        text += f" ± {published.spread}"
-    if notes:
-        text += f" ({'; '.join(notes)})"
-    return text
+    spread = f" ± {published.spread}" if math.isfinite(published.spread) else ""
+    return f"{published.mean}{spread}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def setting_text(name, value):
@@ -332,12 +289,12 @@ def setting_text(name, value):
 def names_that_differ(settings):
     """Names of the settings that are not the same in all; exp_name only if nothing else tells two apart."""
 
-    def kinds(names):
-        return {json.dumps([those.get(name) for name in names]) for those in settings}
+    def count_distinct(names):
+        return len({json.dumps([one.get(name) for name in names]) for one in settings})
 
-    names = [name for name in dict.fromkeys(itertools.chain(*settings)) if len(kinds([name])) > 1]
+    names = [name for name in dict.fromkeys(itertools.chain(*settings)) if count_distinct([name]) > 1]
     others = [name for name in names if name != "exp_name"]
-    return others if len(kinds(others)) == len(kinds(names)) else names
+    return others if count_distinct(others) == count_distinct(names) else names
 
 
 def group(members):
@@ -347,15 +304,16 @@ def group(members):
         lam, nu = np.nan_to_num([member.lam, member.nu], nan=-1)  # some methods have none
         return member.data, member.method, lam, nu, member.seed
 
-    named, experiments = defaultdict(list), defaultdict(list)
+    namesakes = defaultdict(list)  # members whose method, and what is not its own, are the same
     for member in sorted(members, key=order):
         changes = [setting_text(name, member.settings[name]) for name in member.changed]
-        named[member.data, ", ".join([member.method, *changes])].append(member)
-    for (data, name), rivals in named.items():
-        names = names_that_differ([member.settings for member in rivals])
-        for member in rivals:
-            words = [name, *(setting_text(other, member.settings.get(other)) for other in names)]
-            experiments[data, ", ".join(words)].append(member)
+        namesakes[member.data, ", ".join([member.method, *changes])].append(member)
+    experiments = defaultdict(list)
+    for (data, name), members in namesakes.items():
+        names = names_that_differ([member.settings for member in members])
+        for member in members:
+            differences = [setting_text(other, member.settings.get(other)) for other in names]
+            experiments[data, ", ".join([name, *differences])].append(member)
     return experiments
 
 
@@ -365,26 +323,51 @@ def summary(values):
     The last two are NaN for a single number.
     """
     values = np.ma.masked_invalid(values)
-    n, std = values.count(0), values.std(0, ddof=1)
-    interval = stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)
+    count = values.count(0)
+    std = values.std(0, ddof=1)
+    interval = stats.t.ppf(0.975, count - 1) * std / np.sqrt(count)
     return [np.ma.filled(numbers, np.nan) for numbers in (values.mean(0), std, interval)]
 
 
-def last_of(members, name):
+def last_summary(members, name):
     """Mean, standard deviation and half the 95 % interval of what the members have last."""
     return [float(number) for number in summary([member.value(name) for member in members])]
 
 
-def number_text(value, form=".1f"):
-    return f"{value:{form}}" if math.isfinite(value) else "-"
+def number_text(number, form=".1f"):
+    return f"{number:{form}}" if math.isfinite(number) else "-"
 
 
-def shared(members):
+def shared_settings(members):
     """In words, the settings that all members have."""
-    everyone = [member.settings for member in members]
-    apart = {"exp_name", "data_crc32", *names_that_differ(everyone)}
-    names = [name for name in (everyone[0] if everyone else ()) if name not in apart]
-    return ", ".join(setting_text(name, everyone[0][name]) for name in names)
+    settings = [member.settings for member in members]
+    if not settings:
+        return ""
+    apart = {"exp_name", "data_crc32", *names_that_differ(settings)}
+    return ", ".join(setting_text(name, value) for name, value in settings[0].items() if name not in apart)
+
+
+def judged_by(members):
+    """Name of the value that members are compared by: the score, or the return where none has a score."""
+    scores = [member.value("normalized_score") for member in members]
+    return "normalized_score" if np.isfinite(scores).any() else "episodic_return"
+
+
+def row_of(data, name, members, published, further):
+    """The cells of an experiment: those of HEAD, then the means of further values."""
+    judge = judged_by(members)
+    mean, std, interval = last_summary(members, judge)
+    ours = number_text(mean)
+    if math.isfinite(std):
+        ours += f" ± {std:.1f}"
+    if judge == "episodic_return" and math.isfinite(mean):
+        ours += " (return)"
+    bounds = f"{mean - interval:.1f} to {mean + interval:.1f}" if math.isfinite(interval) else "-"
+    seeds = ", ".join(str(member.seed) for member in members)
+    each = ["diverged" if member.diverged_at else number_text(member.value(judge)) for member in members]
+    row = [data, name, f"{max(member.step for member in members):,}", published_text(published)]
+    row += [ours, bounds, seeds, ", ".join(each), number_text(last_summary(members, "q_mean")[0])]
+    return row + [number_text(last_summary(members, other)[0], ".3g") for other in further]
 
 
 def table(experiments, paper, values):
@@ -393,50 +376,41 @@ def table(experiments, paper, values):
     Where data sets are like the paper's, a method on several of them has a row of totals, as in the paper,
     and one of its own for AntMaze.
     """
-    values = [name for name in values if name not in ("normalized_score", "q_mean")]
-    rows, totals = [[*HEAD, *values]], defaultdict(list)
+    further = [name for name in values if name not in ("normalized_score", "q_mean")]
+    head = [*HEAD, *further]
+    rows = [head, ["-"] * len(head)]
+    means = defaultdict(list)  # what a total is of -> (our mean, the published one) of each data set
     for (data, name), members in experiments.items():
-        has_score, has_return = (
-            math.isfinite(last_of(members, what)[0]) for what in ("normalized_score", "episodic_return")
-        )
-        what, unit = (
-            ("episodic_return", " (return)") if has_return and not has_score else ("normalized_score", "")
-        )
-        (mean, std, interval), theirs = last_of(members, what), paper_of(members, paper)
-        row = [data, name, f"{max(member.step for member in members):,}", published_text(theirs)]
-        row += [number_text(mean) + f" ± {std:.1f}" * math.isfinite(std) + unit]
-        row += [f"{mean - interval:.1f} to {mean + interval:.1f}" if math.isfinite(interval) else "-"]
-        row += [", ".join(str(member.seed) for member in members)]
-        each = ["diverged" if member.diverged_at else number_text(member.value(what)) for member in members]
-        row += [", ".join(each), number_text(last_of(members, "q_mean")[0])]
-        rows.append([*row, *(number_text(last_of(members, other)[0], ".3g") for other in values)])
-        if theirs.source and set(theirs.differences) <= {D4RLS_RECIPE, V0}:
+        published = paper_of(members, paper)
+        rows.append(row_of(data, name, members, published, further))
+        if published.source and set(published.differences) <= {D4RLS_RECIPE, V0}:
             # Table 6 and Table 2 are the same paper's
-            source = "Table" if theirs.source.startswith("Table") else theirs.source
-            totals[name, "antmaze" in data, source, V0 in theirs.differences].append((mean, theirs.mean))
-    for (name, _, source, is_v0), sums in totals.items():
-        if len(sums) > 1:
-            ours, total = (round(total, 1) for total in np.sum(sums, 0).tolist())
-            theirs = Published(total, source=source, differences=(V0,) if is_v0 else ())
-            row = [f"total of {len(sums)}", name, "-", published_text(theirs), number_text(ours)]
-            rows.append(row + ["-"] * (len(rows[0]) - len(row)))
-    rows.insert(1, ["-"] * len(rows[0]))
+            source = "Table" if published.source.startswith("Table") else published.source
+            total_of = name, "antmaze" in data, source, V0 in published.differences
+            means[total_of].append((last_summary(members, judged_by(members))[0], published.mean))
+    for (name, _, source, is_v0), pairs in means.items():
+        if len(pairs) > 1:
+            ours, theirs = np.sum(pairs, axis=0).tolist()
+            published = Published(round(theirs, 1), source=source, differences=(V0,) if is_v0 else ())
+            row = [f"total of {len(pairs)}", name, "-", published_text(published), number_text(ours)]
+            rows.append(row + ["-"] * (len(head) - len(row)))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def panels(names, height=4.0):
-    """A figure with a panel under each name, two or three in a row; returns it and the panels."""
-    if not names:
+def figure_with_panels(titles, height=4.0):
+    """A figure with a panel under each title, two or three in a row, and the axes of the panels."""
+    if not titles:
         raise ValueError("there is nothing to draw")
-    columns = 2 if len(names) == 4 else min(len(names), 3)
-    rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(7 if columns == 1 else 4.5 * columns, height * rows), layout="constrained")
+    columns = 2 if len(titles) == 4 else min(len(titles), 3)
+    rows = math.ceil(len(titles) / columns)
+    width = 7 if columns == 1 else 4.5 * columns
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in all_axes[len(names) :]:
+    for axes in all_axes[len(titles) :]:
         axes.remove()
-    for axes, name in zip(all_axes, names):
-        axes.set_title(name, fontsize="medium")
-    return figure, all_axes[: len(names)]
+    for axes, title in zip(all_axes, titles):
+        axes.set_title(title, fontsize="medium")
+    return figure, all_axes[: len(titles)]
 
 
 def axis_label(name, data):
@@ -446,117 +420,156 @@ def axis_label(name, data):
     return "mean Q" if name == "q_mean" else name.replace("_", " ")
 
 
+def set_y_limits(axes, values, margin):
+    """Show all values, with a part of their range as margin; the intervals of few seeds are wider."""
+    space = margin * (max(values) - min(values)) or 1.0
+    axes.set_ylim(min(values) - space, max(values) + space)
+
+
+def curves_of(experiments, values, notes):
+    """(data set, experiment, value) -> steps, and the members' values there: (members, steps), NaN masked."""
+    curves = {}
+    for (data, name), members in experiments.items():
+        steps = sorted({step for member in members for step in member.evaluations})
+        for what in values:
+            numbers = [[member.value(what, step) for step in steps] for member in members]
+            if np.isfinite(numbers).any():
+                curves[data, name, what] = steps, np.ma.masked_invalid(numbers)
+            else:
+                notes.append(f"- without a curve of {what}, because there is nothing to draw: {data}, {name}")
+    return curves
+
+
+def draw_curve(axes, steps, numbers, style, opacity):
+    """Draw mean, interval and seeds of numbers (members, steps); returns the line of the mean."""
+    mean, _, interval = summary(numbers)
+    (line,) = axes.plot(steps, mean, **style)
+    color = style["color"]
+    axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=opacity, lw=0)
+    if len(numbers) > 1:
+        axes.plot(steps, numbers.T, color=color, lw=0.5, alpha=min(1, 4 * opacity))
+    return line
+
+
+def diamonds_of(curves, experiments, paper, styles):
+    """(data set, published mean, spread or 0) -> colour, for experiments with a curve of their scores."""
+    diamonds = {}
+    for data, name, what in reversed(curves):  # IQL's colour, not that of its corner
+        published = paper_of(experiments[data, name], paper)
+        if what == "normalized_score" and published.source and OTHER_DATA not in published.differences:
+            diamonds[data, published.mean, np.nan_to_num(published.spread)] = styles[name]["color"]
+    return diamonds
+
+
 def draw_curves(experiments, values, paper, notes):
     """Learning curves, a panel for each data set and value; by default scores or, without them, returns.
 
     Thin lines are seeds. A diamond at the end is the paper's number, with its spread. What there is no curve
     of is added to the notes.
     """
-    everyone = list(itertools.chain(*experiments.values()))
-    has_scores = any(math.isfinite(member.value("normalized_score")) for member in everyone)
-    values = values or (["normalized_score"] if has_scores else ["episodic_return"])
-    curves = {}  # (data set, name, value) -> steps, members' values
-    for (data, name), members in experiments.items():
-        steps = sorted({step for member in members for step in member.evaluations})
-        for what in values:
-            rows = [[member.value(what, step) for step in steps] for member in members]
-            if np.isfinite(rows).any():
-                curves[data, name, what] = steps, np.ma.masked_invalid(rows)
-            else:
-                notes.append(f"- without a curve of {what}, because there is nothing to draw: {data}, {name}")
-    seeds = {len(experiments[data, name]) for data, name, _ in curves}
-    pairs = list(dict.fromkeys((data, what) for data, _, what in curves))
-    figure, all_axes = panels([data for data, _ in pairs])
-    axes_of = dict(zip(pairs, all_axes))
+    curves = curves_of(experiments, values or [judged_by(itertools.chain(*experiments.values()))], notes)
+    panels = list(dict.fromkeys((data, what) for data, _, what in curves))
+    figure, all_axes = figure_with_panels([data for data, _ in panels])
+    axes_of = dict(zip(panels, all_axes))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(name for _, name, _ in curves), itertools.cycle(cycle)))
     opacity = min(0.15, 0.4 / len(styles))  # where there are many, intervals lie on each other
-    limits, ends, lines = defaultdict(list), defaultdict(float), {}
-    for (data, name, what), (steps, rows) in curves.items():
-        axes, members = axes_of[data, what], experiments[data, name]
-        mean, _, interval = summary(rows)
-        label = textwrap.fill(name + f", {len(members)} seed(s)" * (len(seeds) > 1), 90)
-        lines[label] = axes.plot(steps, mean, **styles[name])[0]
-        color = styles[name]["color"]
-        axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=opacity, lw=0)
-        if len(members) > 1:
-            axes.plot(steps, rows.T, color=color, lw=0.5, alpha=min(1, 4 * opacity))
-        limits[axes] += [rows.min(), rows.max()]
+    seed_counts = {len(numbers) for _, numbers in curves.values()}
+    heights = defaultdict(list)  # axes -> what they have to show
+    ends = defaultdict(float)  # axes -> last step
+    lines = {}  # label -> line
+    for (data, name, what), (steps, numbers) in curves.items():
+        axes = axes_of[data, what]
+        label = name if len(seed_counts) == 1 else f"{name}, {len(numbers)} seed(s)"
+        lines[textwrap.fill(label, 90)] = draw_curve(axes, steps, numbers, styles[name], opacity)
+        heights[axes] += [numbers.min(), numbers.max()]
         ends[axes] = max(ends[axes], steps[-1])
-        if online_from := members[0].online_from:
-            axes.axvline(online_from, color="0.5", lw=0.8, ls=":")
-    title, diamonds = [f"{n} seed(s)" for n in seeds if len(seeds) == 1], {}
-    for data, name, what in reversed(curves):  # IQL's colour, not that of its corner
-        theirs = paper_of(experiments[data, name], paper)
-        if what == "normalized_score" and math.isfinite(theirs.mean) and OTHER_DATA not in theirs.differences:
-            diamonds[data, theirs.mean, np.nan_to_num(theirs.spread)] = styles[name]["color"]
+        settings = experiments[data, name][0].settings
+        if offline_steps := settings.get("online_steps") and settings["offline_steps"]:
+            axes.axvline(offline_steps, color="0.5", lw=0.8, ls=":")
+    diamonds = diamonds_of(curves, experiments, paper, styles)
     for (data, mean, spread), color in diamonds.items():
         axes = axes_of[data, "normalized_score"]
         axes.errorbar(ends[axes], mean, spread, fmt="D", ms=5, capsize=3, color=color, clip_on=False)
-        limits[axes] += [mean - spread, mean + spread]
-    title += ["diamonds: the paper, at its full length"] * bool(diamonds)
+        heights[axes] += [mean - spread, mean + spread]
     for (data, what), axes in axes_of.items():
-        margin = 0.05 * (max(limits[axes]) - min(limits[axes])) or 1.0
-        axes.set_ylim(min(limits[axes]) - margin, max(limits[axes]) + margin)  # two seeds' interval is wider
+        set_y_limits(axes, heights[axes], margin=0.05)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
         axes.set(xlabel="updates", ylabel=f"{axis_label(what, data)}, mean and 95 % interval")
+    title = [f"{min(seed_counts)} seed(s)"] if len(seed_counts) == 1 else []
+    if diamonds:
+        title.append("diamonds: the paper, at its full length")
     figure.set_figheight(figure.get_figheight() + 0.3 * (len(lines) + bool(title)))
     title = ", ".join(title)
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside lower center", fontsize="small")
     return figure
 
 
+def ablations_of(experiments, name):
+    """Title of a panel -> (lam or nu, its members) in ascending order; all else is the same in a panel."""
+    members_at = defaultdict(lambda: defaultdict(list))  # all else -> lam or nu -> members
+    for member in itertools.chain(*experiments.values()):
+        place = getattr(member, name)
+        if math.isfinite(place):
+            others = {other: value for other, value in member.settings.items() if other != name}
+            all_else = member.data, member.script, json.dumps(others, sort_keys=True)
+            members_at[all_else][place].append(member)
+    ablations = {key: sorted(places.items()) for key, places in members_at.items() if len(places) > 1}
+    fixed = "nu" if name == "lam" else "lam"
+    panels = {}
+    for (data, script, _), points in ablations.items():
+        rivals = [json.loads(others) for *where, others in ablations if where == [data, script]]
+        member = points[-1][1][0]
+        words = [data, member.method, setting_text(fixed, getattr(member, fixed))]
+        names = [other for other in names_that_differ(rivals) if other != fixed]
+        words += [setting_text(other, member.settings.get(other)) for other in names]
+        panels[textwrap.fill(", ".join(words), 45)] = points
+    return panels
+
+
+def draw_points(axes, points, what, color, style, shift):
+    """Draw means, their intervals, and seeds as dots, all shifted to the right by so many points."""
+    means, _, intervals = zip(*(last_summary(members, what) for _, members in points))
+    places = [place for place, _ in points]
+    bars = axes.errorbar(places, means, intervals, fmt=style, color=color, elinewidth=1, capsize=3)
+    values = [member.value(what) for _, members in points for member in members]
+    places = [place for place, members in points for _ in members]
+    dots = axes.plot(places, values, ".", color=color, ms=4)
+    transform = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
+    for artist in (*bars.get_children(), *dots):
+        artist.set_transform(transform)
+    axes.tick_params(axis="y", colors=color)
+    has_diverged = any(member.diverged_at for _, members in points for member in members)
+    finite = [value for value in values if math.isfinite(value)]
+    set_y_limits(axes, finite or [0], margin=0.4 if has_diverged else 0.1)  # the crosses need room below
+
+
 def draw_ablation(experiments, name):
     """Score (left) and mean Q (right) of the last policies over lam or nu, a panel for each data set.
 
-    Dots are seeds; bars, which the panel may cut, are 95 % intervals.
+    Dots are seeds; bars, which the panel may cut, are 95 % intervals. A cross stands where some diverged.
     """
-    fixed, same = "nu" if name == "lam" else "lam", defaultdict(lambda: defaultdict(list))
-    for member in itertools.chain(*experiments.values()):
-        if math.isfinite(getattr(member, name)):
-            others = {other: value for other, value in member.settings.items() if other != name}
-            key = member.data, member.script, json.dumps(others, sort_keys=True)
-            same[key][getattr(member, name)].append(member)
-    same, groups = {key: sorted(points.items()) for key, points in same.items() if len(points) > 1}, {}
-    for (data, script, _), points in same.items():
-        names = names_that_differ([json.loads(key[2]) for key in same if key[:2] == (data, script)])
-        member = points[-1][1][0]
-        words = [data, member.method, setting_text(fixed, getattr(member, fixed))]
-        words += [setting_text(other, member.settings.get(other)) for other in names if other != fixed]
-        groups[textwrap.fill(", ".join(words), 45)] = points
-    figure, all_axes = panels(list(groups), height=3.4)
-    for title, axes in zip(groups, all_axes):
-        places = [place for place, _ in groups[title]]
-        place_of_seeds = [place for place, members in groups[title] for _ in members]
-        is_free_below = any(member.diverged_at for _, members in groups[title] for member in members)
+    panels = ablations_of(experiments, name)
+    figure, all_axes = figure_with_panels(list(panels), height=3.4)
+    for axes, (title, points) in zip(all_axes, panels.items()):
         right = axes.twinx()
         axes.margins(x=0.1)
-        for side, name_of_value, color, style, points in (
-            (axes, "normalized_score", COLORS[0], "o-", -3),
-            (right, "q_mean", COLORS[2], "s--", 3),
-        ):
-            mean, _, interval = zip(*(last_of(members, name_of_value) for _, members in groups[title]))
-            bars = side.errorbar(places, mean, interval, fmt=style, color=color, elinewidth=1, capsize=3)
-            seeds = [member.value(name_of_value) for _, members in groups[title] for member in members]
-            dots = side.plot(place_of_seeds, seeds, ".", color=color, ms=4)
-            shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)  # neither covers the other
-            for artist in (*bars.get_children(), *dots):
-                artist.set_transform(side.transData + shift)
-            side.set_ylabel(axis_label(name_of_value, title), color=color)
-            side.tick_params(axis="y", colors=color)
-            finite = [seed for seed in seeds if math.isfinite(seed)] or [0]
-            margin = (0.4 if is_free_below else 0.1) * (max(finite) - min(finite)) or 1.0
-            side.set_ylim(min(finite) - margin, max(finite) + margin)  # few seeds' interval is wider
-        for place, members in groups[title]:
-            diverged = sum(bool(member.diverged_at) for member in members)
-            if diverged:
-                base = axes.get_xaxis_transform()
-                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=base)
+        draw_points(axes, points, "normalized_score", COLORS[0], "o-", shift=-3)
+        draw_points(right, points, "q_mean", COLORS[2], "s--", shift=3)  # neither covers the other
+        axes.set_ylabel(axis_label("normalized_score", title), color=COLORS[0])
+        right.set_ylabel("mean Q", color=COLORS[2])
+        at_bottom = axes.get_xaxis_transform()
+        for place, members in points:
+            if diverged := sum(member.diverged_at > 0 for member in members):
+                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=at_bottom)
                 text = f"{diverged} of {len(members)}\ndiverged"
-                axes.text(place, 0.09, text, transform=base, ha="center", va="bottom", fontsize="x-small")
+                axes.text(
+                    place, 0.09, text, transform=at_bottom, ha="center", va="bottom", fontsize="x-small"
+                )
         axes.set_xlabel(name)
+        places = [place for place, _ in points]
         if name == "nu" and min(places) > 0:
             axes.set_xscale("log")
         rotation = 45 if len(places) > 5 else 0
@@ -567,20 +580,20 @@ def draw_ablation(experiments, name):
 
 def draw_runtimes(experiments, paper):
     """Hours for a million updates of one member, without evaluation; the paper's on its GPU beside them."""
-    bars = {}
+    measured = defaultdict(list)
     for member in itertools.chain(*experiments.values()):
-        if math.isfinite(member.updates_per_second):
-            label = f"{member.script}, {member.members_in_run} member(s), {member.device}"
-            bars.setdefault(label, []).append(1e6 / 3600 / member.updates_per_second / member.members_in_run)
-    bars = {label: float(np.mean(hours)) for label, hours in bars.items()}
-    if not bars:
+        if math.isfinite(member.hours):
+            measured[member.setup].append(member.hours)
+    if not measured:
         raise ValueError("there is nothing to draw")
-    paper = {f"{key[2]} (paper)": number.mean for key, number in paper.items() if key[0] == "Figure 3"}
-    figure = Figure(figsize=(7, 1 + 0.3 * (len(bars) + len(paper))), layout="constrained")
+    ours = {setup: float(np.mean(hours)) for setup, hours in measured.items()}
+    theirs = {f"{key[2]} (paper)": number.mean for key, number in paper.items() if key[0] == "Figure 3"}
+    hours = ours | theirs
+    figure = Figure(figsize=(7, 1 + 0.3 * len(hours)), layout="constrained")
     axes = figure.subplots()
-    labels, hours = [*bars, *paper], [*bars.values(), *paper.values()]
-    drawn = axes.barh(labels, hours, color=[COLORS[0]] * len(bars) + ["0.7"] * len(paper))
-    axes.bar_label(drawn, [f"{hour:.2g}" for hour in hours], padding=3, fontsize="small")
+    colors = [COLORS[0]] * len(ours) + ["0.7"] * len(theirs)
+    bars = axes.barh(list(hours), list(hours.values()), color=colors)
+    axes.bar_label(bars, fmt="%.2g", padding=3, fontsize="small")
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel("hours per million updates and member; paper: GeForce RTX 3090")
@@ -595,34 +608,34 @@ def identity(run):
 def keep(runs, path, notes):
     """The text of a .jsonl file with those runs added of which it has none that trained the same."""
     lines = path.read_text().splitlines() if path.exists() else []
-    known = {identity(json.loads(line)): line for line in lines}
-    known = {identity(run): json.dumps(run, separators=(",", ":")) for run in runs} | known
-    lines += [line for line in known.values() if line not in lines]
+    known = {identity(json.loads(line)) for line in lines}
+    new = {identity(run): json.dumps(run, separators=(",", ":")) for run in runs}
+    lines += [line for trained, line in new.items() if trained not in known]
     if not lines:
         raise ValueError("no run has finished")
     notes.append(f"- kept in {path}: {len(lines)} run(s)")
     return "\n".join([*lines, ""])
 
 
-def save(made, path):
+def save(figure_or_text, path):
     """Write a figure or a text under another name and rename it, so that a full disk leaves the old file."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        if isinstance(made, str):
-            temporary.write_text(made)
+        if isinstance(figure_or_text, str):
+            temporary.write_text(figure_or_text)
         else:
-            made.savefig(temporary, format=path.suffix[1:] or "png", dpi=150)
+            figure_or_text.savefig(temporary, format=path.suffix[1:] or "png", dpi=150)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def load_all(paths):
-    """Finished runs as dictionaries, the members of all, and what is wrong; no run counts twice."""
-    ended, members, problems, seen, no_runs = [], [], [], set(), []
+def load_all(paths, problems):
+    """Finished runs as dictionaries, and the members of all runs; no run counts twice."""
+    finished, members, seen, passed_over = [], [], set(), []
     for path in {path.resolve(): path for path in paths}.values():
         if path.exists() and path.suffix != ".jsonl" and not (path / "result.json").exists():
-            no_runs.append(str(path))
+            passed_over.append(str(path))
             continue
         try:
             texts = read(path)
@@ -632,27 +645,31 @@ def load_all(paths):
         for name, text in texts:
             try:
                 run = json.loads(text)
-                of_run, same = members_of(run, name), json.dumps(run)
+                members_of_run = members_of(run, name)
+                content = json.dumps(run)
             except Exception as error:  # of many classes, because the file may hold anything
                 problems.append(f"{name}: damaged or of an old version ({error!r:.200})")
                 continue
-            if same not in seen:
-                ended += [run] * of_run[0].has_ended
-                members += of_run
-            seen.add(same)
-    if no_runs:
-        print(f"passed over, without a result.json: {', '.join(no_runs)}", file=sys.stderr)
+            if content not in seen:
+                seen.add(content)
+                members += members_of_run
+                if members_of_run[0].has_ended:
+                    finished.append(run)
+    if passed_over:
+        print(f"passed over, without a result.json: {', '.join(passed_over)}", file=sys.stderr)
     if not members and not problems:
         problems.append("give the folders of runs, or .jsonl files of kept ones")
-    return ended, members, problems
+    return finished, members
 
 
 def main():
     args = tyro.cli(Args, description=__doc__)
-    (ended, members, problems), notes = load_all(args.runs), []
-    experiments, paper = group(member for member in members if member.has_ended), load_paper()
-    for experiment, those in list(experiments.items()):
-        for one, other in itertools.pairwise(those):
+    problems, notes = [], []
+    finished, members = load_all(args.runs, problems)
+    experiments = group(member for member in members if member.has_ended)
+    paper = load_paper()
+    for experiment in list(experiments):
+        for one, other in itertools.pairwise(experiments[experiment]):
             if one.seed == other.seed:
                 problems.append(f"the same experiment and seed, left out: {one.name} and {other.name}")
                 experiments.pop(experiment, None)
@@ -663,22 +680,22 @@ def main():
             score = number_text(member.value("normalized_score"))
             progress = f"at {member.step:,} of {member.total_steps:,} updates, score {score}"
             notes.append(f"- interrupted {progress}, left out: {member.name}")
-    for path, make, *what in (
-        (args.curves, draw_curves, experiments, args.values, paper, notes),
-        (args.runtime_plot, draw_runtimes, experiments, paper),
-        (args.lam_plot, draw_ablation, experiments, "lam"),
-        (args.nu_plot, draw_ablation, experiments, "nu"),
-        (args.keep, keep, ended, args.keep, notes),
+    for path, make in (
+        (args.curves, lambda: draw_curves(experiments, args.values, paper, notes)),
+        (args.runtime_plot, lambda: draw_runtimes(experiments, paper)),
+        (args.lam_plot, lambda: draw_ablation(experiments, "lam")),
+        (args.nu_plot, lambda: draw_ablation(experiments, "nu")),
+        (args.keep, lambda: keep(finished, args.keep, notes)),
     ):
         try:
             if path:
-                save(make(*what), path)
+                save(make(), path)
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"cannot write {path} ({error})")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    if text := shared(list(itertools.chain(*experiments.values()))):
-        print(textwrap.fill(f"All rows: {text}", 110), end="\n\n")
+    if settings := shared_settings(list(itertools.chain(*experiments.values()))):
+        print(textwrap.fill(f"All rows: {settings}", 110), end="\n\n")
     print(table(experiments, paper, args.values), *notes, sep="\n")
     sys.exit(1 if problems else 0)
 

@@ -46,6 +46,7 @@ from scipy import stats
 # Arguments that do not matter for what is learned: what a run writes, and where and how it computes
 IRRELEVANT = {"runs_dir", "resume", "checkpoint", "log_interval", "track", "wandb_project"}
 IRRELEVANT |= {"device", "cuda_graph", "tf32", "trust_env"}
+NOT_VALUES = {"step", "returns"}  # of an evaluation
 # What a result.json has of a member, or a run's arguments, that sets no two experiments apart
 NOT_SETTINGS = {"env_id", "name", "seed", "diverged_at", "evaluations"}
 HEAD = ["data", "method", "updates", "paper", "here, mean ± std", "95 % interval"]
@@ -99,13 +100,12 @@ class Member:
 
     def value(self, name, step=None):
         """What an evaluation has under that name, the last one unless a step is given; else NaN."""
-        evaluation = self.evaluations.get(self.step if step is None else step, {})
-        return evaluation.get(name, math.nan)
+        return self.evaluations.get(self.step if step is None else step, {}).get(name, math.nan)
 
 
 @dataclass
 class Published:
-    """A published number; without arguments, that there is none."""
+    """A published number, or without arguments that there is none."""
 
     mean: float = math.nan
     spread: float = math.nan  # behind ±, NaN where none was published
@@ -136,23 +136,21 @@ def arguments_of(run):
 def members_of(run, run_name):
     """The members of a run. Numbers are converted here, so that a damaged file fails here and not later."""
     args = arguments_of(run) | {"data_crc32": run["data_crc32"]}
-    step, total_steps = int(run["step"]), int(args["offline_steps"]) + int(args.get("online_steps", 0))
+    total_steps = int(args["offline_steps"]) + int(args.get("online_steps", 0))
+    step = int(run["step"])
     has_ended = step >= total_steps or all(result["diverged_at"] for result in run["members"])
     dataset_id = str(run.get("dataset_id", run["env_id"]))
     dataset, origin = dataset_of(dataset_id)
     of_run = {"data": str(run["env_id"]), "dataset": dataset, "origin": origin, "script": str(run["script"])}
     of_run |= {"step": step, "total_steps": total_steps, "has_ended": has_ended}
-    hours = 1e6 / 3600 / float(run.get("updates_per_second") or math.nan) / (len(run["members"]) or 1)
-    setup = f"{run['script']}, {len(run['members'])} member(s), {run['args']['device']}"
-    of_run |= {"hours": hours, "setup": setup}
     members = []
     for result in run["members"]:
         evaluations = {}
         for entry in result["evaluations"]:
-            values = {name: value for name, value in entry.items() if name not in ("step", "returns")}
-            evaluations[float(entry["step"])] = {name: float(value) for name, value in values.items()}
+            at = float(entry["step"])
+            evaluations[at] = {name: float(value) for name, value in entry.items() if name not in NOT_VALUES}
         settings = {name: value for name, value in (args | result).items() if name not in NOT_SETTINGS}
-        method, own_settings = method_of(run["script"], settings, dataset_id)
+        method, own_settings = method_of(str(run["script"]), settings, dataset_id)
         member = Member(
             **of_run,
             name=f"{run_name} {result['name']}",
@@ -164,6 +162,8 @@ def members_of(run, run_name):
             nu=float(result.get("nu", math.nan)),
             diverged_at=int(result["diverged_at"] or 0),
             evaluations=evaluations,
+            hours=1e6 / 3600 / float(run.get("updates_per_second") or math.nan) / len(run["members"]),
+            setup=f"{run['script']}, {len(run['members'])} member(s), {run['args']['device']}",
         )
         members.append(member)
     if not members:
@@ -174,13 +174,10 @@ def members_of(run, run_name):
 def dataset_of(dataset_id):
     """(name of a data set as in paper.csv without a version, its origin as a Member has it)."""
     namespace, *rest = re.sub(r"-v\d+$", "", dataset_id).split("/")
-    if namespace == "imported":
-        origin = ""
-    elif re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id):
-        origin = D4RLS_RECIPE
-    else:
-        origin = OTHER_DATA
-    return "-".join(rest or [namespace]), origin
+    dataset = "-".join(rest or [namespace])
+    if re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id):
+        return dataset, D4RLS_RECIPE
+    return dataset, "" if namespace == "imported" else OTHER_DATA
 
 
 def usual_settings(dataset_id):
@@ -239,10 +236,11 @@ def load_paper():
     """(source, data set without its version, method) -> Published, for each row of paper.csv."""
     paper = {}
     for row in csv.DictReader(open(Path(__file__).with_name("paper.csv"))):
-        source, dataset = row["source"], row["dataset"].removesuffix("-v0")
+        dataset = row["dataset"].removesuffix("-v0")
         differences = (V0,) if row["dataset"].endswith("-v0") else ()
         spread = float(row["deviation"] or math.nan)
-        paper[source, dataset, row["method"]] = Published(float(row["value"]), spread, source, differences)
+        number = Published(float(row["value"]), spread, row["source"], differences)
+        paper[row["source"], dataset, row["method"]] = number
     return paper
 
 
@@ -254,9 +252,10 @@ def paper_of(members, paper):
     member = members[0]
     if member.changed:
         return Published()
-    sources = [*SOURCES.get(member.script, []), "Table 2", "Table 3", "Table 4"]
+    sources = list(SOURCES.get(member.script, []))
     if len(members) >= 10:
-        sources.insert(sources.index("Table 2"), "Table 6")
+        sources.append("Table 6")
+    sources += ["Table 2", "Table 3", "Table 4"]
     method = IN_PAPER.get(member.method, member.method)
     for source, end in itertools.product(sources, ("", "-play")):
         published = paper.get((source, member.dataset + end, method))
@@ -485,8 +484,8 @@ def draw_curves(experiments, values, paper, notes):
         heights[axes] += [numbers.min(), numbers.max()]
         ends[axes] = max(ends[axes], steps[-1])
         settings = experiments[data, name][0].settings
-        if offline_steps := settings.get("online_steps") and settings["offline_steps"]:
-            axes.axvline(offline_steps, color="0.5", lw=0.8, ls=":")
+        if settings.get("online_steps") and settings["offline_steps"]:
+            axes.axvline(settings["offline_steps"], color="0.5", lw=0.8, ls=":")
     diamonds = diamonds_of(curves, experiments, paper, styles)
     for (data, mean, spread), color in diamonds.items():
         axes = axes_of[data, "normalized_score"]
@@ -520,7 +519,7 @@ def ablations_of(experiments, name):
     fixed = "nu" if name == "lam" else "lam"
     panels = {}
     for (data, script, _), points in ablations.items():
-        rivals = [json.loads(others) for *where, others in ablations if where == [data, script]]
+        rivals = [json.loads(key[2]) for key in ablations if key[:2] == (data, script)]
         member = points[-1][1][0]
         words = [data, member.method, setting_text(fixed, getattr(member, fixed))]
         names = [other for other in names_that_differ(rivals) if other != fixed]
@@ -560,14 +559,12 @@ def draw_ablation(experiments, name):
         draw_points(right, points, "q_mean", COLORS[2], "s--", shift=3)  # neither covers the other
         axes.set_ylabel(axis_label("normalized_score", title), color=COLORS[0])
         right.set_ylabel("mean Q", color=COLORS[2])
-        at_bottom = axes.get_xaxis_transform()
+        bottom = axes.get_xaxis_transform()
         for place, members in points:
             if diverged := sum(member.diverged_at > 0 for member in members):
-                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=at_bottom)
+                axes.plot(place, 0.05, "x", color="black", ms=7, mew=2, transform=bottom)
                 text = f"{diverged} of {len(members)}\ndiverged"
-                axes.text(
-                    place, 0.09, text, transform=at_bottom, ha="center", va="bottom", fontsize="x-small"
-                )
+                axes.text(place, 0.09, text, transform=bottom, ha="center", va="bottom", fontsize="x-small")
         axes.set_xlabel(name)
         places = [place for place, _ in points]
         if name == "nu" and min(places) > 0:
@@ -632,7 +629,9 @@ def save(figure_or_text, path):
 
 def load_all(paths, problems):
     """Finished runs as dictionaries, and the members of all runs; no run counts twice."""
-    finished, members, seen, passed_over = [], [], set(), []
+    finished, members = [], []
+    seen = set()  # the contents of runs
+    passed_over = []
     for path in {path.resolve(): path for path in paths}.values():
         if path.exists() and path.suffix != ".jsonl" and not (path / "result.json").exists():
             passed_over.append(str(path))

@@ -18,22 +18,17 @@ from typing import Annotated
 import gymnasium as gym
 import numpy as np
 import tyro
-from minari.data_collector.episode_buffer import EpisodeBuffer
-from store import check_id, errors_in_one_line, fail, is_stored, quiet_stderr, store
+from store import check_id, cut_episode, errors_in_one_line, fail, is_stored, quiet_stderr, store
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.ogbench_env is found
 
 
 @dataclass
 class Args:
-    name: Annotated[str, tyro.conf.Positional]
-    """the library's name of the data set and the task"""
-    path: Path | None = None
-    """FILE.npz instead of a download; FILE-val.npz must lie beside it"""
-    id: str | None = None
-    """of the Minari data set to write; otherwise ogbench/NAME-v0"""
-    overwrite: bool = False
-    """import again what is already there"""
+    name: Annotated[str, tyro.conf.Positional]  # the library's name of the data set and the task
+    path: Path | None = None  # FILE.npz instead of a download; FILE-val.npz must lie beside it
+    id: str | None = None  # of the Minari data set to write; otherwise ogbench/NAME-v0
+    overwrite: bool = False  # import again what is already there
 
 
 def cut(observations, actions, next_observations, rewards, masks, terminals):
@@ -41,18 +36,11 @@ def cut(observations, actions, next_observations, rewards, masks, terminals):
 
     A mask of 0 is a termination. It says that the task was solved before the action, and play goes on.
     """
-    ends, episodes = np.flatnonzero(terminals) + 1, []
+    ends = np.flatnonzero(terminals) + 1
+    columns = observations, actions, rewards, masks == 0
+    episodes = []
     for start, end in zip([0, *ends[:-1]], ends):
-        rows, truncations = slice(start, end), np.zeros(end - start, bool)
-        truncations[-1] = True
-        episode = EpisodeBuffer(
-            observations=np.vstack([observations[rows], next_observations[end - 1]]),
-            actions=actions[rows],
-            rewards=rewards[rows],
-            terminations=masks[rows] == 0,
-            truncations=truncations,
-        )
-        episodes.append(episode)
+        episodes.append(cut_episode(slice(start, end), next_observations[end - 1], True, *columns))
     after = [episode.observations[1:] for episode in episodes]
     if not episodes or not np.array_equal(np.concatenate(after), next_observations):
         raise ValueError("its trajectories do not end where terminals say")
@@ -102,12 +90,12 @@ def main():
     about["description"] = origin(args.path) if args.path else f"{name} of OGBench"
     about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
     about["action_space"] = env.action_space
-    store(dataset_id, episodes, **about)
-    solved = data["masks"] == 0
+    stored = store(dataset_id, episodes, **about)
+    solved = (data["masks"] == 0).sum()
+    solved_episodes = sum(episode.terminations.any() for episode in episodes)
     print(
-        f"{dataset_id}: {len(solved):,} transitions, {len(episodes):,} episodes, {about['description']}; "
-        f"the task is solved in {solved.sum():,} transitions of "
-        f"{sum(episode.terminations.any() for episode in episodes):,} episodes"
+        f"{stored}; {about['description']}; the task is solved in {solved:,} transitions of "
+        f"{solved_episodes:,} episodes"
     )
 
 

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# OGBench's cube-single-play on its default task, from data made here by the benchmark's recipe. DMG's lam and nu are chosen
+# by the first row, of one seed that is in no other; then DMG, IQL and TD3+BC, one seed a row.
+#   pip install ogbench==1.2.2 dm_control==1.0.44
+#   python benchmark/collect_local.py ogbench-cube-single-play --folder ogbench_data
+#   python benchmark/import_ogbench.py cube-single-play-singletask-task2 --path ogbench_data/cube-single-play-v0.npz
+#   python benchmark/launch.py benchmark/ogbench.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# Search
+python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 100000 --lam 0.25 0.75 --nu 0.1 1 10 --seed 11
+# DMG, IQL, TD3+BC
+python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 1
+python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 2
+python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 3
+python baselines/iql.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 1
+python baselines/iql.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 2
+python baselines/iql.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 3
+python baselines/rd_td3.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --rd-coef 0 --seed 1
+python baselines/rd_td3.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --rd-coef 0 --seed 2
+python baselines/rd_td3.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --rd-coef 0 --seed 3

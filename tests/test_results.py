@@ -9,6 +9,7 @@ from conftest import ROOT
 RESULTS = ROOT / "benchmark" / "results"
 PAGES = sorted(RESULTS.glob("*.md"))
 COLUMNS = ("here, mean ± std", "95 % interval", "every seed", "mean Q")
+PAPER = report.load_paper()
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def kept():
     for path in RESULTS.glob("*.jsonl"):
         members = report.load(path)
         assert all(member.has_ended for member in members)
-        lines = report.table(report.group(members), paper={}, values=()).splitlines()
+        lines = report.table(report.group(members), PAPER, values=()).splitlines()
         head, _, *cells = [line.strip("| ").split(" | ") for line in lines]
         rows[path.with_suffix(".md")] = [dict(zip(head, row, strict=True)) for row in cells]
     return rows
@@ -30,6 +31,31 @@ def test_every_kept_run_stands_on_its_page(kept):
         for row in rows:
             cells = [row[name] for name in COLUMNS]
             assert any([cell for cell in line if cell in cells] == cells for line in lines), row
+
+
+def test_the_page_of_random_data_has_the_table_as_it_is_printed(kept):
+    page = RESULTS / "random.md"
+    lines = page.read_text().splitlines()
+    for row in kept[page]:
+        assert f"| {' | '.join(row.values())} |" in lines or row["data"].startswith("total")
+
+
+def test_the_scores_in_the_readme_are_those_of_kept_runs(kept):
+    """Data, method, the paper's number, ours with every seed; data without a name are as above."""
+    names = {"halfcheetah-random": "local/halfcheetah/random-v0"}
+    names |= {"hopper-random": "local/hopper/random-v0", "walker2d-random": "local/walker2d/random-v0"}
+    rows = {(row["data"], row["method"], row["updates"]): row for row in kept[RESULTS / "random.md"]}
+    data, count = "", 0
+    for line in (ROOT / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        data = cells[0].split(",")[0] or data
+        ours = re.fullmatch(r"(.+ ± .+): (.+) \((.+) updates\)", cells[-1])
+        if ours and len(cells) == 4 and data in names:
+            row = rows[names[data], cells[1], ours[3]]
+            assert ours.groups() == (row["here, mean ± std"], row["every seed"], row["updates"])
+            assert cells[2] == row["paper"].partition(" (")[0]
+            count += 1
+    assert count >= 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,6 +3,7 @@
     python benchmark/report.py runs/*/ --curves curves.png
     python benchmark/report.py runs/random/*/*/ --keep benchmark/results/random.jsonl
     python benchmark/report.py benchmark/results/random.jsonl --lam-plot lam.png --nu-plot nu.png
+    python benchmark/report.py benchmark/results/random.jsonl --curves curves.png --methods DMG IQL TD3+BC
     python benchmark/report.py runs/figure3/*/*/ --runtime-plot runtime.png
     python benchmark/report.py runs/baselines/*/*/ --curves rd.png --values q_mean cosine phi_norm
 
@@ -29,7 +30,7 @@ import re
 import signal
 import sys
 import textwrap
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +59,7 @@ VALUE_OF_SCRIPT = {"dmg_offline": "IQL", "dmg_xql": "XQL", "dmg_sql": "SQL"}
 SOURCES = {"iql": ["IQL paper", "IQL paper fine-tuning"], "rd_td3": ["RD slides"], "rd_sac": ["RD slides"]}
 # What the paper calls a method, where it is not the name that it has here
 IN_PAPER = {f"{value} corner of DMG": value for value in VALUE_OF_SCRIPT.values()} | {"cloning": "BC"}
+PAPER_UPDATES = 1_000_000  # of an offline training there, and as many more online
 # How data here differ from those of the published numbers
 V0 = "-v2 instead of -v0"
 D4RLS_RECIPE = "D4RL's recipe"
@@ -70,6 +72,7 @@ class Args:
     keep: Path | None = None  # add the runs that have finished to this .jsonl file, but for those it has
     curves: Path | None = None  # write learning curves to this picture
     values: tuple[str, ...] = ()  # of evaluations: a panel of the curves and a column of the table for each
+    methods: tuple[str, ...] = ()  # to draw curves of, as in the table: DMG "DMG, lam 0.5"; otherwise all
     lam_plot: Path | None = None  # write score and mean Q over lam to this picture (Figure 1)
     nu_plot: Path | None = None  # write score and mean Q over nu to this picture (Figure 2)
     runtime_plot: Path | None = None  # write hours per million updates to this picture (Figure 3)
@@ -261,7 +264,7 @@ def paper_of(members, paper):
         published = paper.get((source, member.dataset + end, method))
         if published:
             differences = (member.origin,) if member.origin else published.differences
-            if member.total_steps not in (10**6, 2 * 10**6):
+            if member.total_steps not in (PAPER_UPDATES, 2 * PAPER_UPDATES):
                 differences += (f"{member.total_steps:,} updates",)
             return replace(published, differences=differences)
     return Published()
@@ -297,11 +300,16 @@ def names_that_differ(settings):
 
 
 def group(members):
-    """(data set, name of the experiment) -> its members by seed."""
+    """(data set, name of the experiment) -> its members by seed.
+
+    On each data set methods with their own settings come first, and of one method the longest training. The
+    paper's number of updates is not named.
+    """
 
     def order(member):
         lam, nu = np.nan_to_num([member.lam, member.nu], nan=-1)  # some methods have none
-        return member.data, member.method, lam, nu, member.seed
+        is_changed = bool(member.changed)
+        return member.data, is_changed, member.method, lam, nu, -member.total_steps, member.seed
 
     namesakes = defaultdict(list)  # members whose method, and what is not its own, are the same
     for member in sorted(members, key=order):
@@ -311,7 +319,10 @@ def group(members):
     for (data, name), members in namesakes.items():
         names = names_that_differ([member.settings for member in members])
         for member in members:
-            differences = [setting_text(other, member.settings.get(other)) for other in names]
+            values = {other: member.settings.get(other) for other in names}
+            if values.get("offline_steps") == PAPER_UPDATES:
+                del values["offline_steps"]
+            differences = itertools.starmap(setting_text, values.items())
             experiments[data, ", ".join([name, *differences])].append(member)
     return experiments
 
@@ -446,7 +457,7 @@ def draw_curve(axes, steps, numbers, style, opacity):
     color = style["color"]
     axes.fill_between(steps, mean - interval, mean + interval, color=color, alpha=opacity, lw=0)
     if len(numbers) > 1:
-        axes.plot(steps, numbers.T, color=color, lw=0.5, alpha=min(1, 4 * opacity))
+        axes.plot(steps, numbers.T, color=color, lw=0.5, alpha=max(0.3, 4 * opacity))
     return line
 
 
@@ -458,6 +469,14 @@ def diamonds_of(curves, experiments, paper, styles):
         if what == "normalized_score" and published.source and OTHER_DATA not in published.differences:
             diamonds[data, published.mean, np.nan_to_num(published.spread)] = styles[name]["color"]
     return diamonds
+
+
+def only(methods, experiments):
+    """The experiments with such names, all without a name."""
+    missing = set(methods) - {name for _, name in experiments}
+    if missing:
+        raise ValueError(f"no row of the table is of {' or '.join(sorted(missing))}")
+    return {key: members for key, members in experiments.items() if not methods or key[1] in methods}
 
 
 def draw_curves(experiments, values, paper, notes):
@@ -472,7 +491,7 @@ def draw_curves(experiments, values, paper, notes):
     axes_of = dict(zip(panels, all_axes))
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(name for _, name, _ in curves), itertools.cycle(cycle)))
-    opacity = min(0.15, 0.4 / len(styles))  # where there are many, intervals lie on each other
+    count_in = Counter((data, what) for data, _, what in curves)  # panel -> its curves
     seed_counts = {len(numbers) for _, numbers in curves.values()}
     heights = defaultdict(list)  # axes -> what they have to show
     ends = defaultdict(float)  # axes -> last step
@@ -480,6 +499,7 @@ def draw_curves(experiments, values, paper, notes):
     for (data, name, what), (steps, numbers) in curves.items():
         axes = axes_of[data, what]
         label = name if len(seed_counts) == 1 else f"{name}, {len(numbers)} seed(s)"
+        opacity = min(0.15, 0.4 / count_in[data, what])  # where there are many, intervals lie on each other
         lines[textwrap.fill(label, 90)] = draw_curve(axes, steps, numbers, styles[name], opacity)
         heights[axes] += [numbers.min(), numbers.max()]
         ends[axes] = max(ends[axes], steps[-1])
@@ -680,7 +700,7 @@ def main():
             progress = f"at {member.step:,} of {member.total_steps:,} updates, score {score}"
             notes.append(f"- interrupted {progress}, left out: {member.name}")
     for path, make in (
-        (args.curves, lambda: draw_curves(experiments, args.values, paper, notes)),
+        (args.curves, lambda: draw_curves(only(args.methods, experiments), args.values, paper, notes)),
         (args.runtime_plot, lambda: draw_runtimes(experiments, paper)),
         (args.lam_plot, lambda: draw_ablation(experiments, "lam")),
         (args.nu_plot, lambda: draw_ablation(experiments, "nu")),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import report
 from conftest import ROOT
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 NAN = math.nan
@@ -748,6 +749,49 @@ def test_random_data_by_d4rls_recipe_are_like_the_papers(draw):
     numbers = {"DMG": 28.8, "IQL": 13.1, "TD3+BC": 11.0}
     assert diamonds == {colors[name]: [[10**6, number]] for name, number in numbers.items()}
     assert list(colors) == ["DMG", "IQL", "IQL corner of DMG", "TD3+BC"]
+    bars = [bar for bar in axes.collections if isinstance(bar, LineCollection)]  # the paper's spreads
+    ends = sorted(tuple(segment[:, 1]) for bar in bars for segment in bar.get_segments())
+    spreads = [(11.0, 11.0), (13.1, 13.1), (28.8 - 1.3, 28.8 + 1.3)]  # it has none of IQL and TD3+BC
+    assert np.array(ends) == pytest.approx(np.array(spreads))
+
+
+def test_the_papers_length_is_the_method_itself_and_comes_first(draw):
+    for name, length in (("a", 200_000), ("z", 10**6)):
+        write_random(f"{name}-half", "halfcheetah", "dmg_offline", DMG, length, (1, 2, 3))
+    write_random("b", "halfcheetah", "dmg_offline", DMG | {"lam": 0.0}, 200_000, (1, 2, 3))
+    write_random("c", "halfcheetah", "rd_td3", TD3_BC, 300_000, (1, 2, 3))
+    for env in ("hopper", "walker2d"):
+        write_random(env, env, "dmg_offline", DMG, 10**6, (1, 2, 3))
+    folders = sorted(str(path) for path in Path().iterdir() if path.is_dir())
+    axes, (rows, _, errors, _) = draw(*folders)
+    half = ["DMG", "DMG, 200,000 updates", "TD3+BC", "DMG, lam 0"]
+    assert [row["method"] for row in rows] == [*half, "DMG", "DMG", "DMG"] and not errors
+    assert [row["updates"] for row in rows[:4]] == ["1,000,000", "200,000", "300,000", "200,000"]
+    papers = [row["paper"] for row in rows if row["updates"] == "1,000,000"]
+    numbers = ("28.8 ± 1.3", "20.4 ± 10.4", "4.8 ± 2.2")
+    assert papers == [f"{number} (ours: D4RL's recipe)" for number in numbers]
+    assert (rows[-1]["data"], rows[-1]["paper"], rows[-1]["here, mean ± std"]) == (
+        "total of 3",
+        "54.0",
+        "6.0",
+    )
+    panels = axes.figure.axes
+    assert len({panel.lines[0].get_color() for panel in panels}) == 1  # of DMG on all three
+    diamonds = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_marker() == "D"}
+    assert diamonds[28.8] == axes.lines[0].get_color() != diamonds[11.0]
+    assert axes.lines[0].get_xdata()[-1] == 10**6
+
+    axes, _ = draw(*folders, "--methods", "DMG", "TD3+BC")
+    assert [text.get_text() for text in axes.figure.legends[0].texts] == ["DMG", "TD3+BC"]
+    axes, (*_, (error,), code) = draw(*folders, "--methods", "DMG", "IQL")
+    assert axes is None and code == 1 and error.endswith("(no row of the table is of IQL)")
+
+
+def test_seeds_can_be_seen_among_many_experiments(draw):
+    for i in range(12):
+        write_random(f"r{i}", "hopper", "dmg_offline", DMG | {"nu": 1.0 + i}, 10**6, (i, i + 1, i + 2))
+    axes, _ = draw(*sorted(str(path) for path in Path().iterdir() if path.is_dir()))
+    assert len(axes.lines) == 12 * 4 and min(line.get_alpha() or 1 for line in axes.lines) >= 0.3
 
 
 def test_other_data_have_no_diamonds(draw):

@@ -496,6 +496,7 @@ def main(args=None):
         rewards, terminations = np.zeros((2, len(members)), np.float32)
         for m, member_env in enumerate(acting):
             next_observations[m], reward, terminations[m], truncated, info = member_env.step(actions[m])
+            reward = info.get("training_reward", reward)  # OGBench's data have others than its evaluation
             rewards[m] = reward_scale * (reward - args.step_cost)
             observations[m] = next_observations[m]
             if terminations[m] or truncated:  # only a termination ends the values, a truncation bootstraps
@@ -840,7 +841,8 @@ def load_transitions(dataset, env, args):
     is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
     require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-    is_maze, is_kitchen = env.has_wrapper_attr("is_at_goal"), task_of(dataset) == "kitchen"
+    task = task_of(dataset)
+    is_maze, is_kitchen = env.has_wrapper_attr("is_at_goal"), task == "kitchen"
     episodes, returns = [], []
     print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
     bar = dict(total=dataset.total_episodes, unit=" episodes", delay=2, leave=False, disable=None)
@@ -864,7 +866,10 @@ def load_transitions(dataset, env, args):
                 raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
             length = terminations.argmax() + 1 if terminations.any() else steps
-            returns.append(rewards[:length].max() if is_kitchen else rewards[:length].sum())
+            if task == "ogbench":
+                returns.append(float(terminations.any()))  # what an evaluation would pay
+            else:
+                returns.append(rewards[:length].max() if is_kitchen else rewards[:length].sum())
             actions, rewards = (episode.actions - middle) / half, rewards - args.step_cost
             episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
         require(any(len(rewards) for _, _, rewards, _, _ in episodes), f"{dataset.id} has no transitions")

@@ -53,7 +53,7 @@ import gymnasium as gym
 import numpy as np
 import tyro
 from import_d4rl import ENVIRONMENTS
-from store import errors_in_one_line, fail, is_stored, make_env, rollouts, store
+from store import check_room, errors_in_one_line, fail, is_stored, make_env, rollouts, store
 from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -464,11 +464,19 @@ def is_out_of_sight(episode):
     return (y >= 0.29).any() or ((y <= -0.3) & ~is_in_drawer).any()
 
 
+def check_folder(folder):
+    """Fail where files cannot be written, and not when all is recorded."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_room(folder)
+    except OSError as error:
+        fail(f"cannot write to --folder {folder} ({error})")
+
+
 def write_ogbench(path, count, episodes, origin):
     """Write the first count episodes to path, and before them the others to a file for validation."""
     validation = path.with_name(f"{path.stem}-val.npz")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         for file, part in ((validation, episodes[count:]), (path, episodes[:count])):
             columns = {key: np.concatenate([episode[key] for episode in part]) for key in part[0]}
             unfinished = file.with_suffix(".unfinished.npz")
@@ -489,6 +497,7 @@ def record_ogbench(name, args):
         import ogbench  # noqa: F401  (registers its environments)
     except ImportError:
         fail("OGBench is missing: pip install ogbench==1.2.2 dm_control==1.0.44")
+    check_folder(args.folder)
     options = dict(terminate_at_goal=False, max_episode_steps=OGBENCH_EPISODE)
     new_policy = point_policy
     if not name.startswith("pointmaze"):

@@ -4,7 +4,7 @@
 
 Starts, goals, time limits and what counts as a success are the library's (pip install ogbench==1.2.2
 dm_control==1.0.44). Its own rewards count unmet conditions, so that a return would say how long an episode
-took; they remain in the data (import_ogbench.py).
+took; the data have them (import_ogbench.py), and so has info["training_reward"], for what is seen online.
 """
 
 import warnings
@@ -49,8 +49,9 @@ class OGBenchEnv(gym.Env):
             return self.env.reset(seed=seed)
 
     def step(self, action):
-        observation, _, _, truncated, info = self.env.step(action)
+        observation, reward, _, truncated, info = self.env.step(action)
         success = bool(info["success"])
+        info["training_reward"] = float(reward)
         return observation, float(success), success, truncated, info
 
     def render(self):

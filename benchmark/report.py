@@ -185,10 +185,11 @@ def dataset_of(dataset_id):
 
 def usual_settings(dataset_id):
     """The settings of TD3, of methods with an in-sample value, of IQL, and of DMG on such data."""
-    is_maze = "maze" in dataset_id
+    # OGBench's mazes have the settings of its other tasks
+    is_maze = "maze" in dataset_id and not dataset_id.startswith("ogbench/")
     td3 = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
     td3["gamma"] = 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99
-    td3["tau"] = 0.02 if "pointmaze" in dataset_id else 0.005
+    td3["tau"] = 0.02 if is_maze and "pointmaze" in dataset_id else 0.005
     td3 |= {"policy_frequency": 2, "policy_noise": 0.2, "noise_clip": 0.5}
     in_sample = td3 | {"inverse_temperature": 10.0 if is_maze else 3.0, "expectile": 0.9 if is_maze else 0.7}
     in_sample["max_weight"] = 100.0
@@ -424,8 +425,8 @@ def figure_with_panels(titles, height=4.0):
 
 
 def axis_label(name, data):
-    """What an evaluation's value is called in a picture; a maze's score is its success rate."""
-    if name == "normalized_score" and "maze" in data:
+    """What an evaluation's value is called in a picture; a maze's or OGBench's score is a success rate."""
+    if name == "normalized_score" and ("maze" in data or "-singletask" in data):
         return "success rate in %"
     return "mean Q" if name == "q_mean" else name.replace("_", " ")
 

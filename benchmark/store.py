@@ -140,11 +140,17 @@ def check_id(dataset_id, flag=""):
         fail(f"{flag}{dataset_id} must be like {example}: A-Z, a-z, 0-9, - and _, two or more each")
 
 
+def check_room(folder):
+    """Write ROOM bytes there for a moment; OSError if that is not possible."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(ROOM))
+
+
 def is_stored(dataset_id):
     """Whether the data set is there. Where one cannot be written, this fails, and not hours later."""
     settle(dataset_id)
     with hidden_folder() as trash:
-        Path(trash, "room").write_bytes(bytes(ROOM))
+        check_room(trash)
     return get_dataset_path(dataset_id).exists()
 
 

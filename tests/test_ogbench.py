@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import collect_local
@@ -9,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import store
+import torch
 from conftest import ROOT, ended, fork, returns, run
 
 import dmg_offline as dmg
@@ -79,7 +81,7 @@ def test_the_loader_cuts_exactly_the_librarys_transitions(ogbench, name):
     _, wanted, _ = ogbench.make_env_and_datasets(f"{name}-v0", dataset_path=file)
     dataset = dmg.open_dataset(name)
     assert dataset.id == f"ogbench/{name}-v0" and dmg.open_dataset(f"{name}-v0").id == dataset.id
-    data, _ = dmg.load_transitions(dataset, dmg.make_env(dataset), dmg.Args())
+    data, returns_of_data = dmg.load_transitions(dataset, dmg.make_env(dataset), dmg.Args())
     keys = ("observations", "actions", "rewards", "next_observations")
     for part, key in zip(data, keys):
         np.testing.assert_array_equal(part, wanted[key], key)
@@ -90,6 +92,7 @@ def test_the_loader_cuts_exactly_the_librarys_transitions(ogbench, name):
     assert data[2].min() == lowest and data[2].max() == highest
     assert "10 transitions, 2 episodes" in out
     assert f"{len(solved)} transitions of {2 if solved else 0} episodes" in out
+    assert returns_of_data.tolist() == 2 * [1.0 if solved else 0.0]
     assert dmg.reference_returns(dataset) == (0.0, 1.0) and dmg.task_of(dataset) == "ogbench"
 
 
@@ -100,6 +103,16 @@ def test_a_set_trains_and_its_score_is_the_share_of_successes(ogbench):
     assert returns() == [[[0.0, 0.0]] * 2]
     line = tool(ROOT / "dmg_offline.py", "--env-id", MAZE, *flags, code=2, before=without_ogbench).err
     assert "pip install ogbench==" in line and "Traceback" not in line
+
+
+@pytest.mark.parametrize("script", ["dmg_finetune", "iql"])
+def test_online_steps_are_trained_with_the_rewards_of_the_data(ogbench, script):
+    tool(IMPORT, MAZE, "--path", write_files(MAZE))
+    flags = "--device cpu --offline-steps 2 --online-steps 4 --eval-episodes 1 --batch-size 8".split()
+    run(script, "--env-id", MAZE, *flags)
+    (checkpoint,) = Path("runs").glob("*/checkpoint.pt")
+    _, _, rewards, *_ = torch.load(checkpoint, weights_only=True)["online"]
+    assert rewards.unique().tolist() == [-1.0]
 
 
 def test_names_files_and_a_missing_package_are_refused_in_one_line(ogbench):
@@ -149,13 +162,15 @@ def test_success_pays_1_and_ends_the_episode_and_nothing_else_does_but_time(task
     env.reset(seed=0)
     inner = env.unwrapped.env.unwrapped
     still = np.zeros(env.action_space.shape, np.float32)
-    assert env.step(still)[1:4] == (0.0, False, False)
+    *result, info = env.step(still)
+    assert result[1:] == [0.0, False, False] and info["training_reward"] == -1
     if "maze" in name:
         inner.set_xy(np.array([20.5, 20.5]))
     else:
         inner.data.joint("object_joint_0").qpos[:3] = inner.data.mocap_pos[0]
         assert env.step(still)[1:4] == (0.0, False, False)  # this step did not begin in a solved state
-    assert env.step(still)[1:4] == (1.0, True, False)
+    *result, info = env.step(still)
+    assert result[1:] == [1.0, True, False] and info["training_reward"] == 0
     env.reset(seed=0)
     ends = [env.step(still)[1:4] for _ in range(gym.spec(name).max_episode_steps)]
     assert ends == [(0.0, False, False)] * (len(ends) - 1) + [(0.0, False, True)]
@@ -223,6 +238,12 @@ def test_the_seed_decides_what_is_recorded(record, name):
     (first, *_), (again, *_), (other, *_) = [record(name, seed=seed) for seed in (0, 0, 1)]
     assert all((first[key] == again[key]).all() for key in first)
     assert (first["observations"] != other["observations"]).any()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_recording(ogbench):
+    Path("file").touch()
+    line = refused(COLLECT, "ogbench-pointmaze-medium-navigate", "--folder", "file/data")
+    assert "cannot write to --folder file/data" in line and "episodes" not in line
 
 
 def test_the_point_goes_where_its_action_says_and_round_corners(record, ogbench):

@@ -188,6 +188,8 @@ TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
         ("dmg_offline", DMG | IN_MAZE, "local/pointmaze/umaze-v0", "DMG"),
         ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.995}, "D4RL/antmaze/umaze-v1", "DMG"),
         ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.99}, "imported/antmaze/umaze-v2", "DMG"),
+        ("dmg_offline", DMG | {"tau": 0.005}, "ogbench/pointmaze-medium-navigate-singletask-v0", "DMG"),
+        ("iql", IN_SAMPLE, "ogbench/antmaze-large-navigate-singletask-v0", "IQL"),
         ("dmg_offline", DMG | {"lam": 0.0}, MEDIUM, "DMG, lam 0"),
         ("dmg_offline", DMG | {"expectile": 0.5}, MEDIUM, "DMG, expectile 0.5"),
         ("dmg_offline", IN_SAMPLE, MEDIUM, "IQL corner of DMG"),
@@ -502,6 +504,13 @@ def test_each_data_set_has_a_panel_and_an_experiment_one_colour(draw):
     assert (first.get_title(), second.get_title()) == ("hopper", "walker2d")
     assert first.lines[0].get_color() == second.lines[0].get_color() != second.lines[1].get_color()
     assert len(axes.figure.legends[0].texts) == 2
+
+
+@pytest.mark.parametrize("env_id", ["pointmaze-umaze", "cube-single-play-singletask"])
+def test_a_score_that_is_a_success_rate_says_so(draw, env_id):
+    write("a", [[0, 10, 20]], env_id=env_id)
+    axes, _ = draw("a")
+    assert axes.get_ylabel() == "success rate in %"
 
 
 def test_chosen_values_are_panels_and_columns(draw):

@@ -6,7 +6,8 @@
 
 Names are the library's, with or without -v0; without -task and a number it is the default task. All arrays
 come from its make_env_and_datasets, which downloads to ~/.ogbench/data unless --path names a file, its own or
-one by collect_local.py. An evaluation scores successes in % (ogbench_env.py).
+one by collect_local.py, whose set is local/ogbench/NAME-v0. An evaluation scores successes in %
+(ogbench_env.py).
 """
 
 import re
@@ -27,7 +28,9 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.
 class Args:
     name: Annotated[str, tyro.conf.Positional]  # the library's name of the data set and the task
     path: Path | None = None  # FILE.npz instead of a download; FILE-val.npz must lie beside it
-    id: str | None = None  # of the Minari data set to write; otherwise ogbench/NAME-v0
+    id: str | None = (
+        None  # of the Minari data set to write; otherwise ogbench/NAME-v0 or local/ogbench/NAME-v0
+    )
     overwrite: bool = False  # import again what is already there
 
 
@@ -47,10 +50,10 @@ def cut(observations, actions, next_observations, rewards, masks, terminals):
     return episodes
 
 
-def origin(path):
-    """What the data set's description says about the file."""
+def recipe_of(path):
+    """What collect_local.py wrote into a file about how it was recorded; nothing in the library's own."""
     with np.load(path) as file:
-        return str(file["origin"]) if "origin" in file else f"{path.name} of OGBench"
+        return str(file["origin"]) if "origin" in file else ""
 
 
 @errors_in_one_line()
@@ -61,20 +64,25 @@ def main():
     if not match:
         fail(f"{args.name} is not named like a single task, such as cube-single-play-singletask-task2")
     name, task = args.name.removesuffix("-v0"), f"{match[1]}-{match[2]}-v0"
-    dataset_id = args.id or f"ogbench/{name}-v0"
-    check_id(dataset_id, "--id ")
     try:
         from benchmark.ogbench_env import TASKS, ogbench
     except ImportError as error:
         fail(str(error))
     if task not in TASKS:
         fail(f"the library has no task {task} whose observations are vectors")
-    if is_stored(dataset_id) and not args.overwrite:
-        fail(f"{dataset_id} is there already: --overwrite imports it again")
+    recipe = ""
     if args.path:
         for path in (args.path, Path(str(args.path).replace(".npz", "-val.npz"))):
             if path.suffix != ".npz" or not path.is_file():
                 fail(f"there is no file {path}: the library reads FILE.npz and FILE-val.npz")
+        try:
+            recipe = recipe_of(args.path)
+        except Exception as error:  # NumPy's, of many classes
+            fail(f"cannot read {args.path} ({error})")
+    dataset_id = args.id or f"{'local/' if recipe else ''}ogbench/{name}-v0"
+    check_id(dataset_id, "--id ")
+    if is_stored(dataset_id) and not args.overwrite:
+        fail(f"{dataset_id} is there already: --overwrite imports it again")
     try:
         path = args.path and str(args.path)
         with quiet_stderr():
@@ -87,7 +95,7 @@ def main():
         fail(f"the library does not get {name} from {args.path or 'its server'} ({error})")
     about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="OGBench")
     about |= dict(algorithm_name="see OGBench", requirements=["ogbench==1.2.2", "dm_control==1.0.44"])
-    about["description"] = origin(args.path) if args.path else f"{name} of OGBench"
+    about["description"] = recipe or f"{args.path.name if args.path else name} of OGBench"
     about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
     about["action_space"] = env.action_space
     stored = store(dataset_id, episodes, **about)

@@ -8,14 +8,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Search
-python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 100000 --lam 0.25 0.75 --nu 0.1 1 10 --seed 11
+python dmg_offline.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 100000 --lam 0.25 0.75 --nu 0.1 1 10 --seed 11
 # DMG, IQL, TD3+BC
-python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 1
-python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 2
-python dmg_offline.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 3
-python baselines/iql.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 1
-python baselines/iql.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 2
-python baselines/iql.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --seed 3
-python baselines/rd_td3.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --rd-coef 0 --seed 1
-python baselines/rd_td3.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --rd-coef 0 --seed 2
-python baselines/rd_td3.py --env-id cube-single-play-singletask-task2 --offline-steps 300000 --rd-coef 0 --seed 3
+python dmg_offline.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --seed 1
+python dmg_offline.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --seed 2
+python dmg_offline.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --seed 3
+python baselines/iql.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --seed 1
+python baselines/iql.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --seed 2
+python baselines/iql.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --seed 3
+python baselines/rd_td3.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --rd-coef 0 --seed 1
+python baselines/rd_td3.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --rd-coef 0 --seed 2
+python baselines/rd_td3.py --env-id local/ogbench/cube-single-play-singletask-task2-v0 --offline-steps 300000 --rd-coef 0 --seed 3

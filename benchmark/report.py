@@ -63,6 +63,7 @@ PAPER_UPDATES = 1_000_000  # of an offline training there, and as many more onli
 # How data here differ from those of the published numbers
 V0 = "-v2 instead of -v0"
 D4RLS_RECIPE = "D4RL's recipe"
+OGBENCHS_RECIPE = "OGBench's recipe"
 OTHER_DATA = "other data"
 
 
@@ -85,7 +86,7 @@ class Member:
     name: str  # folder or line of the run, and the member's name in it
     data: str  # the run's env_id
     dataset: str  # the data set's name as in paper.csv without a version, such as hopper-medium
-    origin: str  # D4RLS_RECIPE or OTHER_DATA, empty for D4RL's own data
+    origin: str  # one of the above, empty for D4RL's and OGBench's own data
     script: str
     method: str  # what the script trains with these settings
     settings: dict  # the run's arguments and the member's own, but those that are not in names of experiments
@@ -180,13 +181,15 @@ def dataset_of(dataset_id):
     dataset = "-".join(rest or [namespace])
     if re.fullmatch(r"local/(halfcheetah|hopper|walker2d)/random-v0", dataset_id):
         return dataset, D4RLS_RECIPE
-    return dataset, "" if namespace == "imported" else OTHER_DATA
+    if dataset_id.startswith("local/ogbench/"):
+        return dataset.removeprefix("ogbench-"), OGBENCHS_RECIPE
+    return dataset, "" if namespace in ("imported", "ogbench") else OTHER_DATA
 
 
 def usual_settings(dataset_id):
     """The settings of TD3, of methods with an in-sample value, of IQL, and of DMG on such data."""
     # OGBench's mazes have the settings of its other tasks
-    is_maze = "maze" in dataset_id and not dataset_id.startswith("ogbench/")
+    is_maze = "maze" in dataset_id and "-singletask" not in dataset_id
     td3 = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
     td3["gamma"] = 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99
     td3["tau"] = 0.02 if is_maze and "pointmaze" in dataset_id else 0.005
@@ -259,7 +262,7 @@ def paper_of(members, paper):
     sources = list(SOURCES.get(member.script, []))
     if len(members) >= 10:
         sources.append("Table 6")
-    sources += ["Table 2", "Table 3", "Table 4"]
+    sources += ["Table 2", "Table 3", "Table 4", "FQL paper"]
     method = IN_PAPER.get(member.method, member.method)
     for source, end in itertools.product(sources, ("", "-play")):
         published = paper.get((source, member.dataset + end, method))

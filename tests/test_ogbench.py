@@ -96,6 +96,17 @@ def test_the_loader_cuts_exactly_the_librarys_transitions(ogbench, name):
     assert dmg.reference_returns(dataset) == (0.0, 1.0) and dmg.task_of(dataset) == "ogbench"
 
 
+def test_a_set_recorded_here_has_another_name_than_the_librarys(ogbench):
+    file = write_files(MAZE)
+    for path in ("file.npz", "file-val.npz"):
+        arrays = dict(np.load(path))
+        np.savez(path, origin="by OGBench's recipe, seed 0", **arrays)
+    tool(IMPORT, MAZE, "--path", file)
+    dataset = dmg.open_dataset(f"local/ogbench/{MAZE}-v0")
+    assert dataset.storage.metadata["description"] == "by OGBench's recipe, seed 0"
+    assert dmg.task_of(dataset) == "ogbench"
+
+
 def test_a_set_trains_and_its_score_is_the_share_of_successes(ogbench):
     tool(IMPORT, MAZE, "--path", write_files(MAZE))
     flags = "--device cpu --offline-steps 4 --eval-interval 4 --eval-episodes 2 --batch-size 8".split()
@@ -125,7 +136,10 @@ def test_names_files_and_a_missing_package_are_refused_in_one_line(ogbench):
     assert "another environment" in refused(IMPORT, "antmaze-large-navigate-singletask", "--path", file)
     with open("text.npz", "w") as text, open("text-val.npz", "w"):
         text.write("no archive")
-    assert "does not get" in refused(IMPORT, CUBE, "--path", "text.npz")
+    assert "cannot read text.npz" in refused(IMPORT, CUBE, "--path", "text.npz")
+    for path in ("empty.npz", "empty-val.npz"):
+        np.savez(path)
+    assert "does not get" in refused(IMPORT, CUBE, "--path", "empty.npz")
     tool(IMPORT, MAZE, "--path", file)
     assert "--overwrite" in refused(IMPORT, MAZE, "--path", file)
     tool(IMPORT, MAZE, "--path", file, "--overwrite")

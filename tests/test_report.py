@@ -190,6 +190,7 @@ TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
         ("dmg_offline", DMG | IN_MAZE | {"tau": 0.005, "gamma": 0.99}, "imported/antmaze/umaze-v2", "DMG"),
         ("dmg_offline", DMG | {"tau": 0.005}, "ogbench/pointmaze-medium-navigate-singletask-v0", "DMG"),
         ("iql", IN_SAMPLE, "ogbench/antmaze-large-navigate-singletask-v0", "IQL"),
+        ("iql", IN_SAMPLE, "local/ogbench/pointmaze-medium-navigate-singletask-v0", "IQL"),
         ("dmg_offline", DMG | {"lam": 0.0}, MEDIUM, "DMG, lam 0"),
         ("dmg_offline", DMG | {"expectile": 0.5}, MEDIUM, "DMG, expectile 0.5"),
         ("dmg_offline", IN_SAMPLE, MEDIUM, "IQL corner of DMG"),
@@ -504,6 +505,18 @@ def test_each_data_set_has_a_panel_and_an_experiment_one_colour(draw):
     assert (first.get_title(), second.get_title()) == ("hopper", "walker2d")
     assert first.lines[0].get_color() == second.lines[0].get_color() != second.lines[1].get_color()
     assert len(axes.figure.legends[0].texts) == 2
+
+
+def test_ogbenchs_own_data_and_those_by_its_recipe_have_its_published_number(run_report):
+    for namespace in ("ogbench", "local/ogbench"):
+        data = f"{namespace}/cube-single-play-singletask-task2-v0"
+        run = {"env_id": data, "dataset_id": data, "script": "iql", "step": 10**6}
+        write(namespace.replace("/", "-"), [[0, 1, 50]], args=IN_SAMPLE | {"offline_steps": 10**6}, **run)
+    rows, *_ = run_report("local-ogbench", "ogbench")
+    assert [row["paper"] for row in rows] == [
+        "85.0 ± 8.0 (FQL paper; ours: OGBench's recipe)",
+        "85.0 ± 8.0 (FQL paper)",
+    ]
 
 
 @pytest.mark.parametrize("env_id", ["pointmaze-umaze", "cube-single-play-singletask"])

@@ -1,5 +1,6 @@
 """Adroit and Kitchen: D4RL's episodes, returns and pay on sets of Minari's layout; IQL's dropout there."""
 
+import itertools
 import re
 import signal
 from dataclasses import replace
@@ -288,6 +289,20 @@ def test_the_update_drops_units_of_the_actors_hidden_layers():
             means.append([agent.actor(observations), agent.qf(observations, actions), agent.vf(observations)])
         assert torch.equal(means[0][0], means[1][0]) == is_same  # of the actor alone
         assert all(torch.equal(*pair) for pair in zip(means[0][1:], means[1][1:]))
+
+
+def test_every_update_of_both_phases_has_dropout_of_its_own():
+    agent, args = agent_of((1, 2), dropout=0.4, offline_steps=3, online_steps=3)
+    optimizers, generators, drawn = iql.make_optimizers(agent, args), generators_of(1, 2), []
+
+    def train_step(indices, *factors):
+        drawn.append(factors)
+        return {}
+
+    iql.train(train_step, optimizers, generators, 50, 3, 0, 3, args)
+    iql.train_online(lambda t: None, train_step, agent, None, optimizers, generators, 50, 3, 3, 3, args)
+    assert [[factor.shape for factor in factors] for factors in drawn] == 6 * [[(2, 8, 16), (2, 8, 12)]]
+    assert not any(torch.equal(*pair) for pair in itertools.combinations([first for first, _ in drawn], 2))
 
 
 def test_an_update_with_dropout_asks_nothing_of_the_host():

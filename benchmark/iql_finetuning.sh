@@ -4,7 +4,7 @@
 # where they are):
 #   python benchmark/import_d4rl.py Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5
 # IQL's authors keep the discount online, also in the large mazes. The table's first number of a pair is the score where
-# the phases meet, which the curves show.
+# the phases meet: report.py gives it a row of its own.
 # The table's other rows cannot be run: pen-binary, door-binary and relocate-binary are data and environments of AWAC's
 # authors, which neither D4RL nor Minari has.
 # A command is a row, and each can be copied and run.

@@ -16,9 +16,9 @@ score, interrupted runs are named and left out.
 
 The paper's numbers are those of paper.csv, with standard deviations in Table 2 and 95 % intervals in Table 6,
 which is for ten seeds. Where IQL's and RD's authors have numbers, these stand beside the scripts of their
-methods, with their source. Only data sets that end in -v2 are D4RL's, as the paper's are; AntMaze of IQL's
-authors is -v0. D4RL's random data depend on no policy: those recorded here by its recipe are like them, and
-are marked as such.
+methods, with their source; those of IQL's fine-tuning are of two phases, each of which has a row. Only data
+sets that end in -v2 are D4RL's, as the paper's are; AntMaze of IQL's authors is -v0. D4RL's random data
+depend on no policy: those recorded here by its recipe are like them, and are marked as such.
 """
 
 import csv
@@ -115,6 +115,7 @@ class Published:
     spread: float = math.nan  # behind ±, NaN where none was published
     source: str = ""  # as in paper.csv, such as Table 2
     differences: tuple[str, ...] = ()  # in words, in what our members are not like those of the source
+    offline: float = math.nan  # the same source's number for where the offline phase ends
 
 
 def read(path):
@@ -231,11 +232,12 @@ def method_of(script, settings, dataset_id):
             hidden = settings.get("hidden")  # any, because RD's is not known
             return "TD3-N" + rd, td3 | {"critics": 10, "kappa": 2.5, "hidden": hidden}
         return "TD3+BC" + rd, td3 | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
-    if script == "rd_sac" and settings.get("cql_alpha"):
-        cql = {"hidden": 3 * [256], "critics": 2, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
-        return "CQL" + rd, cql
     if script == "rd_sac":
-        return "SAC-N" + rd, {}
+        sac = {"rd_coef": 0.001 if rd else 0.0, "hidden": 3 * [256]}
+        if settings.get("cql_alpha"):
+            cql = {"critics": 2, "kappa": 0.0, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
+            return "CQL" + rd, sac | cql
+        return "SAC-N" + rd, sac | {"critics": 10, "kappa": 2.5, "policy_learning_rate": 3e-4}
     return script, {}
 
 
@@ -270,7 +272,11 @@ def paper_of(members, paper):
             differences = (member.origin,) if member.origin else published.differences
             if member.total_steps not in (PAPER_UPDATES, 2 * PAPER_UPDATES):
                 differences += (f"{member.total_steps:,} updates",)
-            return replace(published, differences=differences)
+            published = replace(published, differences=differences)
+            offline = None
+            if method.endswith(" online"):
+                offline = paper.get((source, member.dataset + end, method.removesuffix(" online")))
+            return replace(published, offline=offline.mean) if offline else published
     return Published()
 
 
@@ -384,9 +390,16 @@ def row_of(data, name, members, published, further):
     return row + [number_text(last_summary(members, other)[0], ".3g") for other in further]
 
 
+def as_offline(members):
+    """Members that have gone online, as they were where their offline phase ended."""
+    end = members[0].settings["offline_steps"]
+    return [replace(m, step=end, diverged_at=m.diverged_at * (m.diverged_at <= end)) for m in members]
+
+
 def table(experiments, paper, values):
     """Markdown, with a row for each experiment, and a column for each further value.
 
+    Where a source has numbers for the end of both phases, the offline phase has a row of its own before.
     Where data sets are like the paper's, a method on several of them has a row of totals, as in the paper,
     and one of its own for AntMaze.
     """
@@ -394,8 +407,14 @@ def table(experiments, paper, values):
     head = [*HEAD, *further]
     rows = [head, ["-"] * len(head)]
     means = defaultdict(list)  # what a total is of -> (our mean, the published one) of each data set
+    compared = []
     for (data, name), members in experiments.items():
         published = paper_of(members, paper)
+        if math.isfinite(published.offline):
+            of_offline = replace(published, mean=published.offline)
+            compared.append((data, f"{name}: offline phase", as_offline(members), of_offline))
+        compared.append((data, name, members, published))
+    for data, name, members, published in compared:
         rows.append(row_of(data, name, members, published, further))
         if published.source and set(published.differences) <= {D4RLS_RECIPE, V0}:
             # Table 6 and Table 2 are the same paper's

@@ -854,8 +854,8 @@ def load_transitions(dataset, env, args):
                 rewards = terminations.astype(np.float32)
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
             elif is_kitchen:
-                # as in D4RL's data: rewards stay the number of tasks done at each step (paid once they would
-                # depend on the past, and only evaluation does so), and demonstrations end in a terminal
+                # as in D4RL's data: rewards stay the number of tasks done at each step (the environment pays
+                # once, which depends on the past), and demonstrations end in a terminal
                 observations = observations["observation"]
                 terminations = np.arange(1, len(rewards) + 1) == len(rewards)
             observations = flatten(observations)

@@ -393,7 +393,11 @@ def row_of(data, name, members, published, further):
 def as_offline(members):
     """Members that have gone online, as they were where their offline phase ended."""
     end = members[0].settings["offline_steps"]
-    return [replace(m, step=end, diverged_at=m.diverged_at * (m.diverged_at <= end)) for m in members]
+    offline = []
+    for member in members:
+        diverged_at = member.diverged_at if member.diverged_at <= end else 0
+        offline.append(replace(member, step=end, diverged_at=diverged_at))
+    return offline
 
 
 def table(experiments, paper, values):

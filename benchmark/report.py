@@ -18,7 +18,8 @@ The paper's numbers are those of paper.csv, with standard deviations in Table 2 
 which is for ten seeds. Where IQL's and RD's authors have numbers, these stand beside the scripts of their
 methods, with their source; those of IQL's fine-tuning are of two phases, each of which has a row. Only data
 sets that end in -v2 are D4RL's, as the paper's are; AntMaze of IQL's authors is -v0. D4RL's random data
-depend on no policy: those recorded here by its recipe are like them, and are marked as such.
+depend on no policy: those recorded here by its recipe are like them, and are marked as such, and so are
+OGBench's.
 """
 
 import csv

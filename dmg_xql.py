@@ -673,8 +673,7 @@ def load_transitions(dataset, env, args):
     is_same = space.shape == own.shape and np.allclose([space.low, space.high], [own.low, own.high])
     require(is_same, f"{dataset.id}: actions in {space}, but the environment's are in {own}")
     middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-    task = task_of(dataset)
-    is_maze, is_kitchen = env.has_wrapper_attr("is_at_goal"), task == "kitchen"
+    task, is_maze = task_of(dataset), env.has_wrapper_attr("is_at_goal")
     episodes, returns = [], []
     print(f"{dataset.id}: reading {dataset.total_episodes:,} episodes", flush=True)
     bar = dict(total=dataset.total_episodes, unit=" episodes", delay=2, leave=False, disable=None)
@@ -685,7 +684,7 @@ def load_transitions(dataset, env, args):
                 terminations = env.get_wrapper_attr("is_at_goal")(observations["achieved_goal"][1:])
                 rewards = terminations.astype(np.float32)
                 observations = {key: observations[key] for key in ("achieved_goal", "observation")}
-            elif is_kitchen:
+            elif task == "kitchen":
                 # as in D4RL's data: rewards stay the number of tasks done at each step (the environment pays
                 # once, which depends on the past), and demonstrations end in a terminal
                 observations = observations["observation"]
@@ -698,10 +697,8 @@ def load_transitions(dataset, env, args):
                 raise ValueError(f"episode {episode.id}: shapes {shapes} instead of {wanted}")
             # recordings may go on after a termination, where an evaluation ends
             length = terminations.argmax() + 1 if terminations.any() else steps
-            if task == "ogbench":
-                returns.append(float(terminations.any()))  # what an evaluation would pay
-            else:
-                returns.append(rewards[:length].max() if is_kitchen else rewards[:length].sum())
+            paid = (terminations if task == "ogbench" else rewards)[:length]  # as in an evaluation
+            returns.append(paid.max() if task == "kitchen" else paid.sum())
             actions, rewards = (episode.actions - middle) / half, rewards - args.step_cost
             episodes.append((observations[:-1], actions, rewards, observations[1:], terminations))
         require(any(len(rewards) for _, _, rewards, _, _ in episodes), f"{dataset.id} has no transitions")

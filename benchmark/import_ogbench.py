@@ -28,9 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))  # where benchmark.
 class Args:
     name: Annotated[str, tyro.conf.Positional]  # the library's name of the data set and the task
     path: Path | None = None  # FILE.npz instead of a download; FILE-val.npz must lie beside it
-    id: str | None = (
-        None  # of the Minari data set to write; otherwise ogbench/NAME-v0 or local/ogbench/NAME-v0
-    )
+    id: str | None = None  # of the Minari data set to write, instead of ogbench/NAME-v0
     overwrite: bool = False  # import again what is already there
 
 

@@ -274,10 +274,9 @@ def paper_of(members, paper):
             if member.total_steps not in (PAPER_UPDATES, 2 * PAPER_UPDATES):
                 differences += (f"{member.total_steps:,} updates",)
             published = replace(published, differences=differences)
-            offline = None
-            if method.endswith(" online"):
-                offline = paper.get((source, member.dataset + end, method.removesuffix(" online")))
-            return replace(published, offline=offline.mean) if offline else published
+            before = method.removesuffix(" online")
+            offline = paper.get((source, member.dataset + end, before))
+            return replace(published, offline=offline.mean) if offline and before != method else published
     return Published()
 
 

@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "baselines"), str(ROOT / "benchmark")]
 torch.set_num_threads(1)  # also: evaluation in the process that trains
 gym.register_envs(gymnasium_robotics)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup without this
 
 PENDULUM = "test/pendulum/random-v0"
 TINY = f"--env-id {PENDULUM} --device cpu --offline-steps 40 --eval-interval 10 --log-interval 5".split()

@@ -21,8 +21,8 @@ rates are constant. LB is a lower bound over the critics:
 RD adds a penalty to the loss of every critic. phi_i(s, a) are critic i's features, in our reading the output
 of its last hidden layer:
 
-    stage 1    rd_coef E[ phi_i(s, a) . phi_i(s, pi(s)) ]         the policy's actions against the data's
-    stage 2    rd_coef E[ phi_i(s, pi(s)) . phi_i(s, pi_o(s)) ]   against those of an OOD policy
+    stage 1    rd_coef E[ cos(phi_i(s, a), phi_i(s, pi(s))) ]         the policy's actions against the data's
+    stage 2    rd_coef E[ cos(phi_i(s, pi(s)), phi_i(s, pi_o(s))) ]   against those of an OOD policy
 
 (OOD: out of distribution). A gradient step on Q_i at one pair (s, a) moves Q_i at another pair in proportion
 to their neural tangent kernel. The last layer's part of the kernel is phi_i(s, a) . phi_i(s', a') + 1: the
@@ -33,10 +33,10 @@ of features; it has two stages, against the data and then against OOD actions; t
 Chosen here:
 
     phi        the last hidden layer, after its ReLU
-    penalty    raw dot products, neither cosines nor divided by the width. After ReLU they are not negative:
-               the absolute value of the last layer's whole kernel, phi . phi' + 1, has the same gradient,
-               which passes through both factors, and into no policy. Stage 2 replaces stage 1
-    rd_coef    1e-3
+    penalty    cosines, not dot products, which fall also where features merely shrink; after ReLU they are
+               not negative. The gradient passes through both features, and into no policy. Stage 2 replaces
+               stage 1
+    rd_coef    1
     switch     from stage 1 to 2, for good, after rd_start updates and once D <= rd_switch D_BC. D is a
                running mean of |pi(s) - a|^2, and D_BC that of a policy cloned from the data alongside
     pi_o       deterministic; maximises the critics' maximum, or mean + kappa_ood std, without any cloning,
@@ -44,7 +44,7 @@ Chosen here:
     TD3-N      this LB, N = 10 and kappa = 2.5; PyTorch's initialisation, not EDAC's; all else as in TD3+BC
 
     python baselines/rd_td3.py  # a small maze recorded on this machine
-    python baselines/rd_td3.py --env-id hopper-medium --rd-coef 0 0.001  # TD3+BC without and with RD, as one
+    python baselines/rd_td3.py --env-id hopper-medium --rd-coef 0 1  # TD3+BC without and with RD, as one
     python baselines/rd_td3.py --critics 10 --kappa 2.5 --bc-weight 0 --hidden 256 256 256  # RD on TD3-N
 
 To read it: update() is the algorithm, train() the loop around it. Below the banner is the harness.
@@ -123,7 +123,7 @@ class Args:
     kappa: float = 0.0  # of the lower bound mean - kappa std over the critics; 0: TD3's minimum
     q_weight: float = 2.5  # factor on q_scale: alpha of TD3+BC
     bc_weight: float = 1.0  # strength of the pull towards the data's actions; 0: none, as in TD3
-    rd_coef: tuple[float, ...] = (1e-3,)  # strength of RD's penalty on the critics; 0: the base algorithm
+    rd_coef: tuple[float, ...] = (1.0,)  # strength of RD's penalty on the critics; 0: the base algorithm
     rd_start: int = 50_000  # updates before which stage 2 cannot begin
     rd_switch: float = 1.5  # distance from the data, in units of a clone's, at which it begins; 0: never
     ood: Literal["policy", "uniform"] = "policy"  # actions of stage 2: learned, or uniform as a control
@@ -250,17 +250,15 @@ def switch_stage(agent, optimizers, observations, actions, policy_actions, args)
 def rd_penalty(agent, phi, observations, policy_actions, ood_actions):
     """RD's penalty, summed over the critics, and what is to be logged, (M,) each.
 
-    phi: the features (critics, M, B, width) of the data's pairs. Dot products fall also where features merely
-    shrink; their norm in the log tells, and the cosine, which then does not fall.
+    phi: the features (critics, M, B, width) of the data's pairs.
     """
     phi_policy = agent.qf.features(observations, policy_actions)
     phi_ood = agent.qf.features(observations, ood_actions)
-    rd1 = (phi * phi_policy).sum(-1).mean(-1)  # (critics, M)
-    rd2 = (phi_policy * phi_ood).sum(-1).mean(-1)
-    penalty = torch.where(agent.in_stage_2, rd2, rd1).sum(0)
+    cosine = nn.functional.cosine_similarity(phi, phi_policy, -1).mean(-1)  # (critics, M)
+    cosine_ood = nn.functional.cosine_similarity(phi_policy, phi_ood, -1).mean(-1)
+    penalty = torch.where(agent.in_stage_2, cosine_ood, cosine).sum(0)
     with torch.no_grad():
-        cosine = nn.functional.cosine_similarity(phi, phi_policy, -1).mean((0, -1))
-        losses = {"rd1": rd1.mean(0), "rd2": rd2.mean(0), "cosine": cosine}
+        losses = {"cosine": cosine.mean(0), "cosine_ood": cosine_ood.mean(0)}
         losses |= {"phi_norm": phi.norm(dim=-1).mean((0, -1)), "in_stage_2": agent.in_stage_2.float()}
         return penalty, losses | spread("ood", agent.qf.values(phi_ood))
 

@@ -10,26 +10,26 @@
 # --rd-coef 0 is the method without RD. A command is two rows of the table, and each can be copied and run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python baselines/rd_td3.py --env-id halfcheetah-medium-v2        --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id hopper-medium-v2             --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id walker2d-medium-v2           --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id halfcheetah-medium-replay-v2 --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id hopper-medium-replay-v2      --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id walker2d-medium-replay-v2    --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id halfcheetah-medium-expert-v2 --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id hopper-medium-expert-v2      --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id walker2d-medium-expert-v2    --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id pen-human                    --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_td3.py --env-id pen-cloned                   --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id halfcheetah-medium-v2        --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id hopper-medium-v2             --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id walker2d-medium-v2           --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id halfcheetah-medium-replay-v2 --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id hopper-medium-replay-v2      --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id walker2d-medium-replay-v2    --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id halfcheetah-medium-expert-v2 --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id hopper-medium-expert-v2      --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id walker2d-medium-expert-v2    --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id pen-human                    --rd-coef 0 0.001 --seed 1 2 3 4 5
-python baselines/rd_sac.py --env-id pen-cloned                   --rd-coef 0 0.001 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id halfcheetah-medium-v2        --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id hopper-medium-v2             --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id walker2d-medium-v2           --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id halfcheetah-medium-replay-v2 --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id hopper-medium-replay-v2      --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id walker2d-medium-replay-v2    --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id halfcheetah-medium-expert-v2 --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id hopper-medium-expert-v2      --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id walker2d-medium-expert-v2    --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id pen-human                    --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_td3.py --env-id pen-cloned                   --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id halfcheetah-medium-v2        --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id hopper-medium-v2             --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id walker2d-medium-v2           --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id halfcheetah-medium-replay-v2 --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id hopper-medium-replay-v2      --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id walker2d-medium-replay-v2    --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id halfcheetah-medium-expert-v2 --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id hopper-medium-expert-v2      --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id walker2d-medium-expert-v2    --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id pen-human                    --rd-coef 0 1 --seed 1 2 3 4 5
+python baselines/rd_sac.py --env-id pen-cloned                   --rd-coef 0 1 --seed 1 2 3 4 5
 python benchmark/report.py runs/*__rd_*__*/

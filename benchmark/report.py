@@ -228,13 +228,13 @@ def method_of(script, settings, dataset_id):
         return "IQL" + online, iql
     if script == "rd_td3":
         if rd:
-            td3["rd_coef"] = 0.001
+            td3["rd_coef"] = 1.0
         if settings.get("kappa") and settings.get("bc_weight") == 0:
             hidden = settings.get("hidden")  # any, because RD's is not known
             return "TD3-N" + rd, td3 | {"critics": 10, "kappa": 2.5, "hidden": hidden}
         return "TD3+BC" + rd, td3 | {"kappa": 0.0, "bc_weight": 1.0, "q_weight": 2.5}
     if script == "rd_sac":
-        sac = {"rd_coef": 0.001 if rd else 0.0, "hidden": 3 * [256]}
+        sac = {"rd_coef": 1.0 if rd else 0.0, "hidden": 3 * [256]}
         if settings.get("cql_alpha"):
             cql = {"critics": 2, "kappa": 0.0, "policy_learning_rate": 3e-5, "cql_alpha": 10.0}
             return "CQL" + rd, sac | cql

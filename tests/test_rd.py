@@ -123,21 +123,20 @@ class Reference:
         a2 = (self.pi("actor_target", s2) + noise).clamp(-1, 1)
         y = r + args.gamma * (1 - d) * self.bound(self.q("qf_target", s2, a2), args.kappa, -1)
         losses = {"q_values": self.bound(self.q("qf", s, a), args.kappa, -1).mean().item()}
-        td, rd1, rd2, cosines, norms = 0.0, [], [], [], []
+        td, cosines, cosines_ood, norms = 0.0, [], [], []
         for net in nets["qf"]:
             td = td + ((self.out(net, s, a)[:, 0] - y.detach()) ** 2).mean()
             data, policy, ood = (self.phi(net, s, actions) for actions in (a, policy_actions, ood_actions))
-            rd1.append((data * policy).sum(1).abs().mean())
-            rd2.append((policy * ood).sum(1).abs().mean())
-            norms.append(data.norm(dim=1).mean())
             cosines.append(((data * policy).sum(1) / (data.norm(dim=1) * policy.norm(dim=1))).mean())
+            cosines_ood.append(((policy * ood).sum(1) / (policy.norm(dim=1) * ood.norm(dim=1))).mean())
+            norms.append(data.norm(dim=1).mean())
         losses["q_std_data"] = torch.stack(self.q("qf", s, a)).std(0).mean().item()
         q_std_ood = torch.stack(self.q("qf", s, ood_actions)).std(0).mean().item()
-        penalty = sum((1 - self.z) * r1 + self.z * r2 for r1, r2 in zip(rd1, rd2))
+        penalty = sum(cosines_ood if self.z else cosines)
         self.step("qf", td + self.rd_coef * penalty)
         losses["qf_loss"] = td.item()
         if args.rd_coef != (0.0,):
-            for name, values in dict(rd1=rd1, rd2=rd2, cosine=cosines, phi_norm=norms).items():
+            for name, values in dict(cosine=cosines, cosine_ood=cosines_ood, phi_norm=norms).items():
                 losses[name] = (sum(values) / len(values)).item()
             ratio = self.distance / self.clone_distance
             losses |= {"in_stage_2": self.z, "distance_ratio": ratio, "q_std_ood": q_std_ood}
@@ -256,32 +255,33 @@ def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
 # ---- the penalty ----
 
 
-def test_the_kernel_of_the_last_layer_is_the_dot_product_of_features_plus_one():
-    """And the penalty has the gradient of the explicit kernel, in either stage, in every hidden layer."""
+def test_the_penalty_is_the_cosine_of_the_last_layers_kernel():
+    """Of the explicit kernel without the bias's part, with its gradient, in either stage."""
     agent, _, _ = make(hidden=(8, 8))
     s, a, *_, ood = batch_of()
     with torch.no_grad():
         phi, p = agent.qf.features(s, a), agent.actor(s)
-        assert phi.min() == 0 and phi.shape == (2, 3, BATCH, 8)  # so that |phi . phi| is phi . phi
+        assert phi.min() == 0 and phi.shape == (2, 3, BATCH, 8)  # so that cosines are not negative
         torch.testing.assert_close(agent.qf.values(phi), agent.qf(s, a))
     last, hidden = list(agent.qf.net[-1].parameters()), list(agent.qf.net[:-1].parameters())
 
-    def kernel(i, m, b, one, other):
+    def cosine_of(i, m, b, one, other):
         """Of critic i's last layer, member m, between the b-th of the actions `one` and `other`."""
         sides = []
         for actions in (one, other):
             q = agent.qf(s[:, b : b + 1], actions[:, b : b + 1])[i, m, 0]
-            sides.append([g[3 * i + m] for g in torch.autograd.grad(q, last, create_graph=True)])
-        return sum((x * y).sum() for x, y in zip(*sides))
+            weight, bias = (g[3 * i + m] for g in torch.autograd.grad(q, last, create_graph=True))
+            assert bias.item() == 1  # the part that is left out
+            sides.append(weight.flatten())
+        return sides[0] @ sides[1] / (sides[0].norm() * sides[1].norm())
 
     for stage, (one, other) in enumerate(((a, p), (p, ood))):
         agent.in_stage_2.fill_(stage == 1)
         penalty, losses = rd.rd_penalty(agent, agent.qf.features(s, a), s, p, ood)
-        kernels = [[kernel(i, m, b, one, other) for b in range(BATCH)] for i in range(2) for m in range(3)]
-        kernels = torch.stack([torch.stack(row) for row in kernels]).view(2, 3, BATCH)
-        expected = (kernels - 1).mean(-1)  # without the bias's part
+        pairs = [(i, m, b) for i in range(2) for m in range(3) for b in range(BATCH)]
+        expected = torch.stack([cosine_of(*pair, one, other) for pair in pairs]).view(2, 3, BATCH).mean(-1)
         torch.testing.assert_close(penalty, expected.sum(0))
-        torch.testing.assert_close(losses[f"rd{stage + 1}"], expected.mean(0).detach())
+        torch.testing.assert_close(losses["cosine_ood" if stage else "cosine"], expected.mean(0).detach())
         found = torch.autograd.grad(penalty.sum(), hidden)
         for x, y in zip(found, torch.autograd.grad(expected.sum(), hidden)):
             assert x.abs().max() > 1e-4
@@ -308,19 +308,19 @@ def test_the_penalty_moves_no_policy(stage):
 
 
 def test_the_penalty_separates_features():
-    """The critics alone learn, from it alone; a stage lowers its own product."""
+    """The critics alone learn, from it alone; a stage lowers its own cosine."""
     for stage in (1, 2):
         agent, optimizers, args = make([(1, 1.0)], rd_start=0, rd_switch=0.0)
         agent.in_stage_2.fill_(stage == 2)
         s, a, *_, ood = batch_of(1)
-        products = []
-        for _ in range(50):
+        cosines = []
+        for _ in range(100):
             penalty, losses = rd.rd_penalty(agent, agent.qf.features(s, a), s, agent.actor(s).detach(), ood)
             optimizers["qf"].zero_grad()
             penalty.sum().backward()
             optimizers["qf"].step()
-            products.append(losses[f"rd{stage}"].item())
-        assert products[-1] < 0.8 * products[0]
+            cosines.append(losses["cosine" if stage == 1 else "cosine_ood"].item())
+        assert cosines[-1] < 0.8 * cosines[0]
 
 
 # ---- the stages ----
@@ -495,7 +495,7 @@ def test_what_members_write(pendulum):
     members = [(f"seed{seed}_rd_coef{coef}", seed, coef) for seed in (1, 2) for coef in (0.0, 0.01)]
     assert [(member["name"], member["seed"], member["rd_coef"]) for member in saved["members"]] == members
     assert saved["script"] == "rd_td3" and saved["step"] == 40 and saved["args"]["rd_coef"] == [0.0, 0.01]
-    tags = "qf_loss actor_loss q_values rd1 rd2 cosine phi_norm distance_ratio in_stage_2"
+    tags = "qf_loss actor_loss q_values cosine cosine_ood phi_norm distance_ratio in_stage_2"
     tags += " q_std_data q_std_policy q_std_ood SPS episodic_return normalized_score"
     for member in saved["members"]:
         found, entries = scalars(member["name"]), member["evaluations"]
@@ -572,7 +572,7 @@ def test_defaults_and_presets():
         policy_noise=0.2,
         noise_clip=0.5,
     )
-    values |= dict(rd_coef=(0.001,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0)
+    values |= dict(rd_coef=(1.0,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0)
     values |= dict(learning_rate=3e-4, tau=0.005, batch_size=256, normalize_observations=True)
     for env_id in ("Hopper-v5", "AntMaze_Large-v4", "D4RLAntMaze/umaze-v2"):
         dataset = SimpleNamespace(id="x", env_spec=SimpleNamespace(id=env_id))

@@ -267,7 +267,7 @@ class Reference:
                 self.z = 1
             losses |= {"in_stage_2": self.z, "distance_ratio": self.distance / self.clone_distance}
             losses["q_std_ood"] = torch.stack(self.q("qf", s, ood)).std(0).mean().item()
-        td, gaps, rd1, rd2, norms, cosines = [], [], [], [], [], []
+        td, gaps, cosines, cosines_ood, norms = [], [], [], [], []
         for i, net in enumerate(nets["qf"]):
             q = self.q("qf", s, a)[i]
             td.append(((q - y) ** 2).mean())
@@ -275,13 +275,12 @@ class Reference:
                 terms = [self.q("qf", s, x)[i] - log_pi for x, log_pi in draws]
                 gaps.append((torch.log(sum(term.exp() for term in terms)) - q).mean())
             data, policy, other = (net[:-1](torch.cat([s, x], 1)) for x in (a, p, ood))
-            rd1.append((data * policy).sum(1).abs().mean())
-            rd2.append((policy * other).sum(1).abs().mean())
-            norms.append(data.norm(dim=1).mean())
             cosines.append(((data * policy).sum(1) / (data.norm(dim=1) * policy.norm(dim=1))).mean())
-        penalty = sum((1 - self.z) * x + self.z * y for x, y in zip(rd1, rd2))
+            cosines_ood.append(((policy * other).sum(1) / (policy.norm(dim=1) * other.norm(dim=1))).mean())
+            norms.append(data.norm(dim=1).mean())
+        penalty = sum(cosines_ood if self.z else cosines)
         self.step("qf", sum(td) + args.cql_alpha * sum(gaps) + self.rd_coef * penalty)
-        logged = {"rd1": rd1, "rd2": rd2, "cosine": cosines, "phi_norm": norms} if is_rd else {}
+        logged = {"cosine": cosines, "cosine_ood": cosines_ood, "phi_norm": norms} if is_rd else {}
         logged |= {"cql_gap": gaps} if gaps else {}
         losses |= {name: (sum(values) / len(values)).item() for name, values in logged.items()}
         losses["qf_loss"] = sum(td).item()
@@ -559,7 +558,7 @@ def test_a_cuda_graph_ends_where_eager_updates_end(pendulum):
 
 FAST = [*TINY, *"--hidden 16 16 --cql-actions 3".split()]
 LOSSES = "qf_loss actor_loss q_values alpha entropy q_std_data q_std_policy".split()
-RD_LOSSES = "rd1 rd2 cosine phi_norm distance_ratio in_stage_2 q_std_ood".split()
+RD_LOSSES = "cosine cosine_ood phi_norm distance_ratio in_stage_2 q_std_ood".split()
 
 
 def losses_of(member):
@@ -666,7 +665,7 @@ def test_defaults_and_presets():
         hidden=(256, 256, 256),
         policy_frequency=1,
     )
-    values |= dict(rd_coef=(0.001,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0)
+    values |= dict(rd_coef=(1.0,), rd_start=50_000, rd_switch=1.5, ood="policy", kappa_ood=0.0)
     values |= dict(learning_rate=3e-4, tau=0.005, batch_size=256, normalize_observations=True)
     for env_id in ("Hopper-v5", "AntMaze_Large-v4", "D4RLAntMaze/umaze-v2"):
         dataset = SimpleNamespace(id="x", env_spec=SimpleNamespace(id=env_id))

@@ -211,12 +211,12 @@ TD3_N = {"kappa": 2.5, "bc_weight": 0.0, "critics": 10}
         ("iql", IN_HAND, "local/door/human-v0", "IQL"),
         ("iql", IN_SAMPLE | {"dropout": 0.1}, "D4RL/kitchen/mixed-v2", "IQL, inverse_temperature 3"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.0}, MEDIUM, "TD3+BC"),
-        ("rd_td3", TD3_BC | {"rd_coef": 0.001}, MEDIUM, "TD3+BC with RD"),
+        ("rd_td3", TD3_BC | {"rd_coef": 1.0}, MEDIUM, "TD3+BC with RD"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.5}, MEDIUM, "TD3+BC with RD, rd_coef 0.5"),
         ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "TD3-N"),
         ("rd_td3", TD3_N | {"rd_coef": 0.0, "hidden": 3 * [256]}, MEDIUM, "TD3-N"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.0, "hidden": [64]}, MEDIUM, "TD3+BC, hidden [64]"),
-        ("rd_sac", {"cql_alpha": 10.0, "rd_coef": 0.001}, MEDIUM, "CQL with RD"),
+        ("rd_sac", {"cql_alpha": 10.0, "rd_coef": 1.0}, MEDIUM, "CQL with RD"),
         ("rd_sac", {"cql_alpha": 10.0, "rd_coef": 0.5}, MEDIUM, "CQL with RD, rd_coef 0.5"),
         ("rd_sac", {"cql_alpha": 0.0, "rd_coef": 0.0}, MEDIUM, "SAC-N"),
         ("rd_sac", {"cql_alpha": 0.0, "rd_coef": 0.0, "kappa": 0.0}, MEDIUM, "SAC-N, kappa 0"),
@@ -284,8 +284,8 @@ def test_lam_and_nu_of_one_run_are_rows_in_the_order_of_their_numbers(run_report
 def test_scripts_without_lam_and_nu_and_settings_of_members(draw):
     write("a", [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 5]], seeds=(1, 2, 1, 2), script="rd_td3")
     result = json.loads(Path("a/result.json").read_text())
-    result["args"] |= TD3_BC | {"rd_coef": [0.0, 0.001]}
-    for member, rd_coef in zip(result["members"], (0.0, 0.0, 0.001, 0.001)):
+    result["args"] |= TD3_BC | {"rd_coef": [0.0, 1.0]}
+    for member, rd_coef in zip(result["members"], (0.0, 0.0, 1.0, 1.0)):
         del member["lam"], member["nu"]
         member["rd_coef"] = rd_coef
     Path("a/result.json").write_text(json.dumps(result))
@@ -691,12 +691,12 @@ def test_ten_seeds_compare_with_table_6(run_report):
         ("iql", IN_HAND, "D4RL/door/human-v2", "4.3 (IQL paper; ours: other data)"),
         ("iql", IN_HAND, "D4RL/kitchen/complete-v2", "62.5 (IQL paper; ours: other data)"),
         ("rd_td3", TD3_N | {"rd_coef": 0.0}, MEDIUM, "41.9 ± 50.5 (RD slides)"),
-        ("rd_td3", TD3_N | {"rd_coef": 0.001}, MEDIUM, "103.0 ± 0.8 (RD slides)"),
+        ("rd_td3", TD3_N | {"rd_coef": 1.0}, MEDIUM, "103.0 ± 0.8 (RD slides)"),
         ("rd_td3", TD3_BC | {"rd_coef": 0.0}, "imported/hopper/medium-replay-v2", "61.2 (RD slides)"),
-        ("rd_td3", TD3_BC | {"rd_coef": 0.001}, MEDIUM, "-"),  # not at hand
+        ("rd_td3", TD3_BC | {"rd_coef": 1.0}, MEDIUM, "-"),  # not at hand
         (
             "rd_sac",
-            {"cql_alpha": 10.0, "rd_coef": 0.001},
+            {"cql_alpha": 10.0, "rd_coef": 1.0},
             "imported/hopper/medium-replay-v2",
             "100.3 (RD slides)",
         ),

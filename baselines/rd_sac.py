@@ -37,8 +37,9 @@ of features; it has two stages, against the data and then against OOD actions; t
 Chosen here:
 
     phi        the last hidden layer, after its ReLU
-    penalty    cosines; after ReLU they are not negative. The gradient passes through both features, and into
-               no policy. Stage 2 replaces stage 1
+    penalty    cosines, x . y / (|x| |y|): that part of the kernel without the features' norms, not negative
+               after ReLU. The gradient passes through both features, and into no policy. Stage 2 replaces
+               stage 1
     rd_coef    1
     pi(s)      in the penalty and in D the tanh of the Gaussian's mean, with which the policy is evaluated
     switch     from stage 1 to 2, for good, after rd_start updates and once D <= rd_switch D_BC. D is a
@@ -50,12 +51,7 @@ Chosen here:
                LOG_STD_RANGE. An update moves alpha, the policy and Q in this order, as in EDAC; in CORL's CQL
                all move at once, the log std is shifted by -1, and hopper-medium's rewards are scaled
 
-Why cosines: dot products, and with the same gradient the absolute value of the whole kernel, also fall where
-features merely shrink. Measured on TD3+BC (rd_td3.py), 100,000 updates (benchmark/results/baselines.md): so
-they did at rd_coef 0.1 with five of six seeds (cosine above 0.9), and the sixth ended at a random policy's
-score. With cosines and rd_coef 1 the features were separated on halfcheetah-random (0.15 to 0.18), where all
-three seeds ended above all without RD (mean 10.9, without 9.6), but hardly on a hopper replay buffer (0.9),
-where seeds differ by more than that.
+Why cosines and why 1: rd_td3.py says what was measured, on TD3+BC alone.
 
     python baselines/rd_sac.py  # a small maze recorded on this machine
     python baselines/rd_sac.py --env-id hopper-medium --rd-coef 0 1  # CQL without and with RD, as one

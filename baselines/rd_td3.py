@@ -33,8 +33,9 @@ of features; it has two stages, against the data and then against OOD actions; t
 Chosen here:
 
     phi        the last hidden layer, after its ReLU
-    penalty    cosines; after ReLU they are not negative. The gradient passes through both features, and into
-               no policy. Stage 2 replaces stage 1
+    penalty    cosines, x . y / (|x| |y|): that part of the kernel without the features' norms, not negative
+               after ReLU. The gradient passes through both features, and into no policy. Stage 2 replaces
+               stage 1
     rd_coef    1
     switch     from stage 1 to 2, for good, after rd_start updates and once D <= rd_switch D_BC. D is a
                running mean of |pi(s) - a|^2, and D_BC that of a policy cloned from the data alongside

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # TD3+BC without (--rd-coef 0) and with RD (our reading), on data made here, which are not D4RL's (python
-# benchmark/collect_local.py hopper-medium). IQL and DMG on such data are rows of random.sh. A row takes 45 to 90 minutes
-# of one core, and can be copied and run.
+# benchmark/collect_local.py hopper-medium). IQL and DMG on such data are rows of random.sh. The first row takes
+# 35 minutes of one core, the second 93; each can be copied and run.
 #   python benchmark/launch.py benchmark/baselines.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

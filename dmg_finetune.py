@@ -360,8 +360,8 @@ def presets(dataset):
         gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
         online_gamma = (1 + gamma) / 2 if "large" in dataset.id.lower() else 0.0  # D4RL: the paper's 0.995
         return maze | dict(gamma=gamma, online_gamma=online_gamma, eval_interval=50_000, eval_episodes=100)
-    if task == "ogbench":  # the benchmark's protocol; there are no settings of DMG's authors
-        return dict(eval_interval=100_000, eval_episodes=50)
+    if task == "ogbench":  # the benchmark's protocol; nu from our search (benchmark/results/ogbench.md)
+        return dict(nu=(100.0,), nu_end=1.0, eval_interval=100_000, eval_episodes=50)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
     if task in EPISODE_STEPS:

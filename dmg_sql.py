@@ -301,8 +301,8 @@ def presets(dataset):
     if task in ("minari-antmaze", "d4rl-antmaze"):
         gamma = 0.995 if task == "minari-antmaze" else 0.99  # acts every 0.05 s instead of 0.1 s
         return maze | dict(gamma=gamma, eval_interval=50_000, eval_episodes=100)
-    if task == "ogbench":  # the benchmark's protocol; there are no settings of DMG's authors
-        return dict(eval_interval=100_000, eval_episodes=50)
+    if task == "ogbench":  # the benchmark's protocol; nu from our search (benchmark/results/ogbench.md)
+        return dict(nu=(100.0,), eval_interval=100_000, eval_episodes=50)
     if task == "pointmaze":  # ours, for a quick look on a CPU
         return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
     if task in EPISODE_STEPS:

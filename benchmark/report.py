@@ -203,6 +203,8 @@ def usual_settings(dataset_id):
         iql |= {"inverse_temperature": 0.5, "dropout": 0.1}
     dmg = in_sample | {"q_weight": 1.0, "max_weight": 100.0 if is_maze else 3.0, "lam": 0.25}
     dmg["nu"] = 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1
+    if "-singletask" in dataset_id:
+        dmg["nu"] = 100.0
     dmg["decay"] = 0.99
     return td3, in_sample, iql, dmg
 

@@ -157,6 +157,7 @@ def test_presets_and_short_names():
             assert named.id == f"ogbench/{name}-v0" and dmg.task_of(named) == "ogbench"
         args = dmg.Args(**dmg.presets(named))
         assert (args.gamma, args.offline_steps, args.eval_episodes) == (0.99, 1_000_000, 50)
+        assert (args.lam, args.nu) == ((0.25,), (100.0,))  # the search's, on benchmark/results/ogbench.md
     for env_id in ("ogbench/scene-play-singletask-v0", "mine/x-singletask-v0"):
         assert dmg.named_dataset(env_id).id == env_id
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # OGBench's cube-single-play on its default task, from data made here by the benchmark's recipe. DMG's lam and nu are chosen
-# by the first two rows, of one seed that is in no other; then DMG, IQL and TD3+BC, one seed a row. They are
-# evaluated every 20,000 updates (the benchmark's protocol: 100,000), for the curves and so that a stopped row loses little.
+# by the first two rows, of one seed that is in no other (the second because the first was best at its largest nu); then
+# DMG, IQL and TD3+BC, one seed a row. They are evaluated every 20,000 updates (the benchmark's protocol: 100,000), for the
+# curves and so that a stopped row loses little.
 #   pip install ogbench==1.2.2 dm_control==1.0.44
 #   python benchmark/collect_local.py ogbench-cube-single-play --folder ogbench_data
 #   python benchmark/import_ogbench.py cube-single-play-singletask-task2 --path ogbench_data/cube-single-play-v0.npz

@@ -190,8 +190,8 @@ def dataset_of(dataset_id):
 
 def usual_settings(dataset_id):
     """The settings of TD3, of methods with an in-sample value, of IQL, and of DMG on such data."""
-    # OGBench's mazes have the settings of its other tasks
-    is_maze = "maze" in dataset_id and "-singletask" not in dataset_id
+    is_ogbench = "-singletask" in dataset_id  # its mazes have the settings of its other tasks
+    is_maze = "maze" in dataset_id and not is_ogbench
     td3 = {"hidden": [256, 256], "batch_size": 256, "critics": 2, "learning_rate": 3e-4}
     td3["gamma"] = 0.995 if re.match("D4RL/antmaze|local/antmaze_v4", dataset_id) else 0.99
     td3["tau"] = 0.02 if is_maze and "pointmaze" in dataset_id else 0.005
@@ -202,9 +202,7 @@ def usual_settings(dataset_id):
     if re.match(r"\w+/(pen|hammer|door|relocate|kitchen)/", dataset_id):
         iql |= {"inverse_temperature": 0.5, "dropout": 0.1}
     dmg = in_sample | {"q_weight": 1.0, "max_weight": 100.0 if is_maze else 3.0, "lam": 0.25}
-    dmg["nu"] = 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1
-    if "-singletask" in dataset_id:
-        dmg["nu"] = 100.0
+    dmg["nu"] = 100.0 if is_ogbench else 0.5 if is_maze else 10.0 if "expert" in dataset_id else 0.1
     dmg["decay"] = 0.99
     return td3, in_sample, iql, dmg
 

@@ -241,6 +241,7 @@ def test_presets():
     online_gamma = {"D4RL/antmaze/large-diverse-v1": 0.9975, "imported/antmaze/large-play-v2": 0.995}
     tasks = {"D4RL/antmaze/large-diverse-v1": "AntMaze_Large-v4", "D4RL/antmaze/umaze-v1": "AntMaze_UMaze-v4"}
     tasks |= {"imported/antmaze/large-play-v2": "D4RLAntMaze/large-v2"}
+    tasks |= {"ogbench/cube-single-play-singletask-v0": "OGBench/cube-single-singletask-v0"}
     tasks |= {"mujoco/hopper/medium-v0": "Hopper-v5", "mujoco/ant/expert-v0": "Ant-v5"}
     for name, env_id in tasks.items():
         args = ft.Args(**ft.presets(SimpleNamespace(id=name, env_spec=SimpleNamespace(id=env_id))))

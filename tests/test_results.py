@@ -30,7 +30,13 @@ def test_every_kept_run_stands_on_its_page(kept):
         lines = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
         for row in rows:
             cells = [row[name] for name in COLUMNS]
-            assert any([cell for cell in line if cell in cells] == cells for line in lines), row
+            assert any(is_within(cells, line) for line in lines), row
+
+
+def is_within(cells, line):
+    """Whether a line has these cells, in this order, among its own."""
+    rest = iter(line)
+    return all(cell in rest for cell in cells)
 
 
 def test_the_page_of_random_data_has_the_table_as_it_is_printed(kept):
@@ -44,7 +50,9 @@ def test_the_scores_in_the_readme_are_those_of_kept_runs(kept):
     """Data, method, the paper's number, ours with every seed; data without a name are as above."""
     names = {"halfcheetah-random": "local/halfcheetah/random-v0"}
     names |= {"hopper-random": "local/hopper/random-v0", "walker2d-random": "local/walker2d/random-v0"}
-    rows = {(row["data"], row["method"], row["updates"]): row for row in kept[RESULTS / "random.md"]}
+    names["OGBench cube-single-play"] = "local/ogbench/cube-single-play-singletask-task2-v0"
+    pages = kept[RESULTS / "random.md"] + kept[RESULTS / "ogbench.md"]
+    rows = {(row["data"], row["method"], row["updates"]): row for row in pages}
     data, count = "", 0
     for line in (ROOT / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -54,9 +62,9 @@ def test_the_scores_in_the_readme_are_those_of_kept_runs(kept):
             row = rows[names[data], cells[1], ours[2]]
             seeds = f", seed {row['seeds']}" if row["seeds"].isdigit() else f": {row['every seed']}"
             assert ours[1] == row["here, mean ± std"] + seeds
-            assert cells[2] == row["paper"].partition(" (")[0]
+            assert (cells[2] or "-") == row["paper"].partition(" (")[0]
             count += 1
-    assert count >= 4
+    assert count >= 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

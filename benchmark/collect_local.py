@@ -32,8 +32,8 @@ The ant is ant.npz, trained in an open field and saved by
     python benchmark/save_ant.py runs/RUN
 
 The sets go to Minari's folder (MINARI_DATASETS_PATH, or ~/.minari/datasets) as local/<env>/<level>-v0. The
-same --seed gives the same data. But for the random ones they are not D4RL's data: scores on them compare only
-with each other.
+same --seed gives the same data on the same kind of processor. But for the random ones they are not D4RL's
+data: scores on them compare only with each other.
 """
 
 import json

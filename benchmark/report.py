@@ -74,6 +74,7 @@ class Args:
     keep: Path | None = None  # add the runs that have finished to this .jsonl file, but for those it has
     curves: Path | None = None  # write learning curves to this picture
     values: tuple[str, ...] = ()  # of evaluations: a panel of the curves and a column of the table for each
+    pool_recordings: bool = False  # count runs on different recordings of a data set as one experiment
     methods: tuple[str, ...] = ()  # to draw curves of, as in the table: DMG "DMG, lam 0.5"; otherwise all
     lam_plot: Path | None = None  # write score and mean Q over lam to this picture (Figure 1)
     nu_plot: Path | None = None  # write score and mean Q over nu to this picture (Figure 2)
@@ -309,11 +310,11 @@ def names_that_differ(settings):
     return others if count_distinct(others) == count_distinct(names) else names
 
 
-def group(members):
+def group(members, pool_recordings=False):
     """(data set, name of the experiment) -> its members by seed.
 
     On each data set methods with their own settings come first, and of one method the longest training. The
-    paper's number of updates is not named.
+    paper's number of updates is not named. Data of other contents are another experiment, unless pooled.
     """
 
     def order(member):
@@ -330,6 +331,8 @@ def group(members):
         names = names_that_differ([member.settings for member in members])
         for member in members:
             values = {other: member.settings.get(other) for other in names}
+            if pool_recordings:
+                values.pop("data_crc32", None)
             if values.get("offline_steps") == PAPER_UPDATES:
                 del values["offline_steps"]
             differences = itertools.starmap(setting_text, values.items())
@@ -712,13 +715,20 @@ def main():
     args = tyro.cli(Args, description=__doc__)
     problems, notes = [], []
     finished, members = load_all(args.runs, problems)
-    experiments = group(member for member in members if member.has_ended)
+    experiments = group([member for member in members if member.has_ended], args.pool_recordings)
     paper = load_paper()
     for experiment in list(experiments):
         for one, other in itertools.pairwise(experiments[experiment]):
             if one.seed == other.seed:
                 problems.append(f"the same experiment and seed, left out: {one.name} and {other.name}")
                 experiments.pop(experiment, None)
+    for (data, name), pooled in experiments.items():
+        recordings = defaultdict(list)
+        for member in pooled:
+            recordings[member.settings["data_crc32"]].append(str(member.seed))
+        if len(recordings) > 1:
+            seeds = " and ".join(f"seed {', '.join(seeds)}" for seeds in recordings.values())
+            notes.append(f"- {len(recordings)} recordings of {data}, {name}: {seeds}")
     for member in members:
         if member.diverged_at:
             notes.append(f"- diverged by update {member.diverged_at:,}: {member.name}")

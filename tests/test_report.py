@@ -167,6 +167,16 @@ def test_what_differs_in_more_than_the_seed_is_a_row_of_its_own(run_report, chan
     assert sorted(row["every seed"] for row in rows) == ["2.0", "3.0"]
 
 
+def test_recordings_of_a_data_set_are_one_experiment_where_asked_for(run_report):
+    write("a", [[0, 1, 2]])
+    write("b", [[0, 1, 3], [0, 1, 4]], seeds=(2, 3), data_crc32=8)
+    write("c", [[0, 1, 5]], seeds=(4,), data_crc32=8, args={"q_weight": 0.0})
+    rows, lines, _, code = run_report("a", "b", "c", "--pool-recordings")
+    assert [row["method"] for row in rows] == ["DMG", "DMG, q_weight 0"]
+    assert [row["every seed"] for row in rows] == ["2.0, 3.0, 4.0", "5.0"]
+    assert (lines, code) == (["- 2 recordings of hopper, DMG: seed 1 and seed 2, 3"], 0)
+
+
 MEDIUM = "imported/hopper/medium-v2"
 DMG = {
     "lam": 0.25,

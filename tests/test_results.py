@@ -19,7 +19,8 @@ def kept():
     for path in RESULTS.glob("*.jsonl"):
         members = report.load(path)
         assert all(member.has_ended for member in members)
-        lines = report.table(report.group(members), PAPER, values=()).splitlines()
+        experiments = report.group(members, pool_recordings=path.stem == "ogbench")
+        lines = report.table(experiments, PAPER, values=()).splitlines()
         head, _, *cells = [line.strip("| ").split(" | ") for line in lines]
         rows[path.with_suffix(".md")] = [dict(zip(head, row, strict=True)) for row in cells]
     return rows

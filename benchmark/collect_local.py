@@ -2,28 +2,27 @@
 
     python benchmark/collect_local.py pointmaze-umaze hopper-medium antmaze-umaze
 
-pointmaze-*: a waypoint controller with noise runs between random cells, the way D4RL's maze2d was
-             made, at a speed of its own in each episode.
-*-random:    D4RL's random-v2: 1,000,000 steps of uniformly drawn actions in the environments that D4RL's own
-             data are evaluated in. No policy is involved, so these are D4RL's data but for the draws and
-             the version of the simulator (data.md).
-*-medium:    D4RL's recipe for locomotion. dmg_finetune.py trains online without data (TD3) in a run folder
-             here, until its policy first scores a third of the expert. local/*/medium-replay-v0 is what it
-             has seen until then, local/*/medium-v0 episodes of that policy with its noise. A training that
-             was interrupted goes on.
-antmaze-*:   D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py). A trained ant is led from
-             cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and
-             large from anywhere to the goals of the play data, in antmaze-*-diverse from anywhere to
-             anywhere. At its goal it runs on to the end of the episode, and after a fall it stays on its
-             back. Rewards and terminations are for one goal, the middle of those that an evaluation draws,
-             at every transition that ends within 0.5 m of it.
-antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
-             keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of
-             0.1 s. Five times D4RL's torque is at hand there; the ant asks for a quarter of it.
-ogbench-*:   OGBench's recipe in its environments (pip install ogbench==1.2.2 dm_control==1.0.44), without
-             its files: the package's scripted robot play, or a noisy point led from cell to cell. Written
-             as the library's files are, NAME-v0.npz and NAME-v0-val.npz in --folder, from which
-             import_ogbench.py --path makes the data set of any task.
+- pointmaze-*: a waypoint controller with noise runs between random cells, the way D4RL's maze2d was made, at
+  a speed of its own in each episode.
+- *-random: D4RL's random-v2: 1,000,000 steps of uniformly drawn actions in the environments that D4RL's own
+  data are evaluated in. No policy is involved, so these are D4RL's data but for the draws and the version of
+  the simulator (data.md).
+- *-medium: D4RL's recipe for locomotion. dmg_finetune.py trains online without data (TD3) in a run folder
+  here, until its policy first scores a third of the expert. local/*/medium-replay-v0 is what it has seen
+  until then, local/*/medium-v0 episodes of that policy with its noise. A training that was interrupted goes
+  on.
+- antmaze-*: D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py). A trained ant is led from
+  cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and large from
+  anywhere to the goals of the play data, in antmaze-*-diverse from anywhere to anywhere. At its goal it runs
+  on to the end of the episode, and after a fall it stays on its back. Rewards and terminations are for one
+  goal, the middle of those that an evaluation draws, at every transition that ends within 0.5 m of it.
+- antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
+  keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of 0.1 s. Five
+  times D4RL's torque is at hand there; the ant asks for a quarter of it.
+- ogbench-*: OGBench's recipe in its environments (pip install ogbench==1.2.2 dm_control==1.0.44), without its
+  files: the package's scripted robot play, or a noisy point led from cell to cell. Written as the library's
+  files are, NAME-v0.npz and NAME-v0-val.npz in --folder, from which import_ogbench.py --path makes the data
+  set of any task.
 
 The ant is ant.npz, trained in an open field and saved by
 

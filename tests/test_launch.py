@@ -567,7 +567,8 @@ def test_rows_are_jobs_of_slurm(start, monkeypatch):
 
 # Slurm's programs on one machine; a job's id is that of its process group
 SLURM = {
-    "sbatch": """setsid bash -c 'export SLURM_JOB_ID=$$; exec bash "$0"' "$1" &> job.txt &
+    "sbatch": """cp "$1" job.sh  # submitit moves its script as soon as it knows the id
+setsid bash -c 'export SLURM_JOB_ID=$$; exec bash job.sh' &> job.txt &
 echo "Submitted batch job $!" """,
     "srun": """shift 5; exec "$@" """,  # --unbuffered --output FILE --error FILE
     "sacct": """echo "JobID|State|NodeList"; while [ $# -gt 0 ]; do

@@ -64,7 +64,11 @@ def make_episode(number, observations, actions, rewards, terminated=False, trunc
     )
 
 
-def store(dataset_id, episodes, env="Pendulum-v1", **options):
+# Episodes of 60 steps as in the data below, not 200: evaluations took much of the time of a tiny run
+PENDULUM_ENV = gym.make("Pendulum-v1", max_episode_steps=60).spec
+
+
+def store(dataset_id, episodes, env=PENDULUM_ENV, **options):
     return minari.create_dataset_from_buffers(dataset_id, episodes, env=env, **options)
 
 

@@ -16,6 +16,7 @@ import torch
 from conftest import (
     LARGE_GOAL,
     PENDULUM,
+    PENDULUM_ENV,
     TINY,
     antmaze_episodes,
     checkpoint,
@@ -185,7 +186,7 @@ def test_a_point_maze_starts_and_ends_as_d4rls():
 def test_play_normalises_rescales_and_gives_the_return(pendulum):
     mean, std = np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0])
     agent = dmg.Agent([(1, 0.25, 0.1), (2, 0.25, 0.1)], mean, std, 1, ARGS)
-    env, total, truncated = gym.make("Pendulum-v1"), 0.0, False
+    env, total, truncated = gym.make(PENDULUM_ENV), 0.0, False
     observation, _ = env.reset(seed=32)
     while not truncated:
         with torch.no_grad():

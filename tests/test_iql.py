@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import (
     PENDULUM,
+    PENDULUM_ENV,
     TINY,
     assert_equal,
     checkpoint,
@@ -448,7 +449,7 @@ def test_an_evaluation_plays_the_mean(pendulum):
     run("iql", *TINY)
     agent = iql.Agent([(1,)], np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
     agent.load_state_dict(checkpoint()["agent"])
-    env, total, truncated = gym.make("Pendulum-v1"), 0.0, False
+    env, total, truncated = gym.make(PENDULUM_ENV), 0.0, False
     seed = np.random.SeedSequence((1, 40)).generate_state(1)  # of the last evaluation's first episode
     observation, _ = env.reset(seed=int(seed[0]))
     while not truncated:

@@ -14,6 +14,7 @@ import pytest
 import rd_sac as rd
 import torch
 from conftest import (
+    PENDULUM_ENV,
     TINY,
     assert_equal,
     checkpoint,
@@ -597,7 +598,7 @@ def test_an_evaluation_plays_the_tanh_of_the_mean(pendulum):
     state, args = checkpoint()["agent"], replace(rd.Args(), hidden=(16, 16))
     agent = rd.Agent([(1, 1e-3)], np.zeros(3), np.ones(3), 1, args)
     agent.load_state_dict(state)
-    env, total, truncated = gym.make("Pendulum-v1"), 0.0, False
+    env, total, truncated = gym.make(PENDULUM_ENV), 0.0, False
     seed = np.random.SeedSequence((1, 10)).generate_state(1)
     observation, _ = env.reset(seed=int(seed[0]))
     while not truncated:

@@ -21,6 +21,7 @@ import pytest
 import torch
 from conftest import (
     PENDULUM,
+    PENDULUM_ENV,
     ROOT,
     TINY,
     assert_equal,
@@ -123,7 +124,7 @@ def test_the_readmes_code_to_copy_runs(pendulum):
     run("dmg_offline", *TINY)
     run_dir().rename("runs/RUN")
     exec(acting, found)
-    env, total, truncated = gym.make("Pendulum-v1"), 0.0, False
+    env, total, truncated = gym.make(PENDULUM_ENV), 0.0, False
     seed = np.random.SeedSequence((1, 40)).generate_state(1)  # of the last evaluation's first episode
     observation, _ = env.reset(seed=int(seed[0]))
     while not truncated:

@@ -522,13 +522,17 @@ def draw_curves(experiments, values, paper, notes):
     cycle = cycler(linestyle=["-", "--", ":"]) * cycler(color=COLORS)
     styles = dict(zip(dict.fromkeys(name for _, name, _ in curves), itertools.cycle(cycle)))
     count_in = Counter((data, what) for data, _, what in curves)  # panel -> its curves
-    seed_counts = {len(numbers) for _, numbers in curves.values()}
+    seed_counts = defaultdict(set)  # experiment -> numbers of seeds, which may differ between panels
+    for (_, name, _), (_, numbers) in curves.items():
+        seed_counts[name].add(len(numbers))
+    all_counts = set().union(*seed_counts.values())
     heights = defaultdict(list)  # axes -> what they have to show
     ends = defaultdict(float)  # axes -> last step
     lines = {}  # label -> line
     for (data, name, what), (steps, numbers) in curves.items():
         axes = axes_of[data, what]
-        label = name if len(seed_counts) == 1 else f"{name}, {len(numbers)} seed(s)"
+        counts = " or ".join(map(str, sorted(seed_counts[name])))
+        label = name if len(all_counts) == 1 else f"{name}, {counts} seed(s)"
         opacity = min(0.15, 0.4 / count_in[data, what])  # where there are many, intervals lie on each other
         lines[textwrap.fill(label, 90)] = draw_curve(axes, steps, numbers, styles[name], opacity)
         heights[axes] += [numbers.min(), numbers.max()]
@@ -547,7 +551,7 @@ def draw_curves(experiments, values, paper, notes):
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
         axes.set(xlabel="updates", ylabel=f"{axis_label(what, data)}, mean and 95 % interval")
-    title = [f"{min(seed_counts)} seed(s)"] if len(seed_counts) == 1 else []
+    title = [f"{min(all_counts)} seed(s)"] if len(all_counts) == 1 else []
     if diamonds:
         title.append("diamonds: the paper, at its full length")
     figure.set_figheight(figure.get_figheight() + 0.3 * (len(lines) + bool(title)))

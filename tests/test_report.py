@@ -515,14 +515,15 @@ def test_a_picture_that_fails_half_way_leaves_the_old_one(run_report, monkeypatc
 
 
 def test_each_data_set_has_a_panel_and_an_experiment_one_colour(draw):
-    write("a", [[0, 10, 20]])
+    write("a", [[0, 10, 20], [0, 20, 30]])
     write("b", [[0, 30, 40]], env_id="walker2d")
     write("c", [[0, 50, 60]], env_id="walker2d", script="dmg_xql")
     axes, _ = draw("a", "b", "c")
     first, second = axes.figure.axes
     assert (first.get_title(), second.get_title()) == ("hopper", "walker2d")
     assert first.lines[0].get_color() == second.lines[0].get_color() != second.lines[1].get_color()
-    assert len(axes.figure.legends[0].texts) == 2
+    names = [text.get_text() for text in axes.figure.legends[0].texts]
+    assert names == ["DMG, 1 or 2 seed(s)", "XQL + DMG, 1 seed(s)"]
 
 
 def test_ogbenchs_own_data_and_those_by_its_recipe_have_its_published_number(run_report):

@@ -16,8 +16,9 @@ strength of the pull towards good data actions. q_scale = q_weight / mean|min Q(
 gradient, takes the scale of Q out of the first term; w still has it, through A. Where paper and authors' code
 differ (benchmark/README.md), this file follows the code, which produced the paper's numbers.
 
-Online each update follows a step in the environment; the data stay in the buffer, and lam and nu are relaxed:
-after t steps x_end + (x - x_end) decay^floor(t / decay_interval) for x = lam and x = nu.
+Online each update follows a step in the environment; the data stay in the buffer, and the actor's learning
+rate is constant. lam and nu are relaxed: after t steps x_end + (x - x_end) decay^floor(t / decay_interval)
+for x = lam and x = nu. In large AntMazes the discount is larger online (--online-gamma).
 
     python dmg_finetune.py --env-id antmaze-large-play --seed 1 2 3     # offline, then online
     python dmg_finetune.py --checkpoint runs/RUN_OF_DMG_OFFLINE         # online, from where that run ended
@@ -73,7 +74,7 @@ class Args:
     env_id: str = "pointmaze-umaze"  # as in dmg_offline.py; with --offline-steps 0 also a Gymnasium id
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several lam or nu
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
-    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    resume: str = ""  # folder of a run to go on with; it keeps its arguments but for --device and --trust-env
     checkpoint: str = ""  # folder of a run of dmg_offline.py to go online from, with its arguments
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
@@ -640,7 +641,7 @@ def explained(message):
 
 
 def saved_args(run, args):
-    """The arguments that --resume takes over from its run; these three are said anew."""
+    """The arguments that --resume takes over from its run; these three have to be given again."""
     changed = sorted(run["args"].keys() ^ asdict(args).keys())
     require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
     return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}

@@ -69,7 +69,7 @@ class Args:
     env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several lam or nu
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
-    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    resume: str = ""  # folder of a run to go on with; it keeps its arguments but for --device and --trust-env
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
@@ -458,7 +458,7 @@ def explained(message):
 
 
 def saved_args(run, args):
-    """The arguments that --resume takes over from its run; these three are said anew."""
+    """The arguments that --resume takes over from its run; these three have to be given again."""
     changed = sorted(run["args"].keys() ^ asdict(args).keys())
     require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
     return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}

@@ -17,8 +17,9 @@ Where paper and authors' code differ, the code is followed.
 Online each update follows a step in the environment, with an action sampled from the policy and clipped to
 [-1, 1]; the data stay in the buffer. The actor's learning rate falls along a cosine to 0 in a run that is
 offline alone (also if another one goes online from it, with --checkpoint), and is constant in both phases of
-a run that goes online. In large AntMazes the discount is 0.995 online, as in DMG's comparison; IQL's authors
-keep 0.99. In Adroit and Kitchen the actor's hidden layers have dropout in training (--dropout).
+a run that goes online. In D4RL's large AntMazes the discount is 0.995 online, as in DMG's comparison (in
+Minari's it rises from 0.995 to 0.9975); IQL's authors keep 0.99 (--online-gamma 0). In Adroit and Kitchen the
+actor's hidden layers have dropout in training (--dropout).
 
     python baselines/iql.py --env-id hopper-medium --seed 1 2 3  # three runs (members) trained as one
     python baselines/iql.py --env-id antmaze-large-play --online-steps 1000000   # offline, then online
@@ -29,7 +30,9 @@ dmg_offline.py with `--lam 0 --q-weight 0 --nu 1 --max-weight 100` has IQL's obj
     log-likelihood of a Gaussian, its std learned       squared error of a deterministic policy
     orthogonal initialisation, gain sqrt(2), bias 0     PyTorch's default
     policy and Q' change in every update                policy, pi' and Q' in every second update
-    locomotion: rewards scaled, observations raw        rewards raw, observations standardised
+    hopper, halfcheetah, walker2d: rewards scaled       rewards raw
+    observations raw                                    standardised (not in D4RL's AntMaze and point mazes)
+    Adroit, Kitchen: dropout, inverse temperature 0.5   no dropout, inverse temperature 3
     data's actions at least 1e-5 within their bounds    as they are
     online: the policy's samples                        dmg_finetune.py: the policy's action plus noise
     actor's rate constant in a run that goes online     cosine offline, then constant
@@ -84,7 +87,7 @@ class Args:
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
     checkpoint: str = ""  # folder of an offline run of this script to go online from, with its arguments
-    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    resume: str = ""  # folder of a run to go on with; it keeps its arguments but for --device and --trust-env
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
@@ -635,7 +638,7 @@ def explained(message):
 
 
 def saved_args(run, args):
-    """The arguments that --resume takes over from its run; these three are said anew."""
+    """The arguments that --resume takes over from its run; these three have to be given again."""
     changed = sorted(run["args"].keys() ^ asdict(args).keys())
     require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
     return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}

@@ -1,4 +1,4 @@
-"""Representation Distinction (RD) for offline reinforcement learning, on CQL and on SAC-N.
+r"""Representation Distinction (RD) for offline reinforcement learning, on CQL and on SAC-N.
 
 RD: Ma, Tang, Li and Meng, "Reining Generalization in Offline Reinforcement Learning via Representation
 Distinction", NeurIPS 2023. CQL: Kumar et al., NeurIPS 2020, https://arxiv.org/abs/2006.04779
@@ -55,7 +55,7 @@ Why cosines and why 1: rd_td3.py says what was measured, on TD3+BC alone.
 
     python baselines/rd_sac.py  # a small maze recorded on this machine
     python baselines/rd_sac.py --env-id hopper-medium --rd-coef 0 1  # CQL without and with RD, as one
-    python baselines/rd_sac.py --cql-alpha 0 --critics 10 --kappa 2.5 --backup-entropy \\
+    python baselines/rd_sac.py --cql-alpha 0 --critics 10 --kappa 2.5 --backup-entropy \
         --policy-learning-rate 3e-4  # RD on SAC-N
 
 To read it: update() is the algorithm, train() the loop around it. Below the banner is the harness.
@@ -107,7 +107,7 @@ class Args:
     env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several rd-coef
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
-    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    resume: str = ""  # folder of a run to go on with; it keeps its arguments but for --device and --trust-env
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
@@ -614,7 +614,7 @@ def explained(message):
 
 
 def saved_args(run, args):
-    """The arguments that --resume takes over from its run; these three are said anew."""
+    """The arguments that --resume takes over from its run; these three have to be given again."""
     changed = sorted(run["args"].keys() ^ asdict(args).keys())
     require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
     return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}

@@ -41,12 +41,13 @@ Chosen here:
                running mean of |pi(s) - a|^2, and D_BC that of a policy cloned from the data alongside
     pi_o       deterministic; maximises the critics' maximum, or mean + kappa_ood std, without any cloning,
                and is trained from the start
-    TD3-N      this LB, N = 10 and kappa = 2.5; PyTorch's initialisation, not EDAC's; all else as in TD3+BC
+    TD3-N      this LB, N = 10, kappa = 2.5, no bc_weight, three hidden layers; PyTorch's initialisation, not
+               EDAC's; all else as in TD3+BC
 
 Why cosines: dot products, and with the same gradient the absolute value of the whole kernel, also fall where
 features merely shrink. Measured on TD3+BC, 100,000 updates (benchmark/results/baselines.md): so they did at
 rd_coef 0.1 with five of six seeds (cosine above 0.9), and the sixth ended at a random policy's score. With
-cosines and rd_coef 1 the features were separated on halfcheetah-random (0.15 to 0.18), where all three seeds
+cosines and rd_coef 1 the features were separated on halfcheetah-random (0.14 to 0.18), where all three seeds
 ended above all without RD (mean 10.9, without 9.6), but hardly on a hopper replay buffer (0.9), where seeds
 differ by more than that.
 
@@ -103,7 +104,7 @@ class Args:
     env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several rd-coef
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
-    resume: str = ""  # folder of a run to go on with; all other arguments come from its checkpoint
+    resume: str = ""  # folder of a run to go on with; it keeps its arguments but for --device and --trust-env
     device: str = "cuda" if torch.cuda.is_available() else "cpu"  # where to train: cpu, cuda, cuda:1
     cuda_graph: bool = True  # on a GPU, replay the updates as a CUDA graph
     matmul_precision: Literal["highest", "high", "medium"] = "highest"  # PyTorch's; lower can be faster
@@ -547,7 +548,7 @@ def explained(message):
 
 
 def saved_args(run, args):
-    """The arguments that --resume takes over from its run; these three are said anew."""
+    """The arguments that --resume takes over from its run; these three have to be given again."""
     changed = sorted(run["args"].keys() ^ asdict(args).keys())
     require(not changed, f"{args.resume} is of another version, with other flags: {', '.join(changed)}")
     return {name: x for name, x in run["args"].items() if name not in ("resume", "device", "trust_env")}

@@ -69,6 +69,15 @@ def test_gumbel_without_clip_is_the_soft_maximum():
     assert q.mean() < found < q.mean() + 0.2  # a large beta gives the mean
 
 
+def test_gumbel_over_small_batches_is_lower():
+    """XQL scales each batch's loss by exp(-max z): what benchmark/variants.md says of batches of 256."""
+    batches = torch.tensor(np.random.default_rng(0).standard_normal((4000, 256)))
+    for sigma, beta, expected in ((10, 5.0, 9.1), (3, 0.6, 4.7)):
+        args = replace(ARGS["dmg_xql"], gumbel_beta=beta, max_clip=7.0)
+        found = estimate("dmg_xql", args, sigma * batches, 0.0, 4.0 * sigma)
+        assert found == pytest.approx(expected, abs=0.05)
+
+
 def test_sparse_lies_between_mean_and_maximum_and_is_the_mean_for_a_large_alpha():
     q = torch.tensor(np.random.default_rng(0).uniform(-3, 3, 999))
     found = []

@@ -442,7 +442,7 @@ def parse_args(words):
     dataset = open_dataset(env_id) if others == words else named_dataset(env_id)  # --help needs no data
     args = parse(args=words, default=replace(Args(), **(presets(dataset) | saved)))
     changed = [name for name, value in saved.items() if getattr(args, name) != value]
-    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out")
+    require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out or begin anew")
     return args
 
 
@@ -469,7 +469,7 @@ def explained(message):
     try:
         yield
     except Exception as error:
-        fail(f"{message} ({type(error).__name__}: {str(error)[:200]})")
+        fail(f"{message} ({type(error).__name__}: {str(error)[:400]})")
 
 
 def saved_args(run, args):
@@ -487,6 +487,8 @@ def check(args):
         values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
         is_fine = isinstance(value, tuple) == isinstance(default, tuple)
         is_fine = is_fine and all(type(x) in plain for x in values)
+        if Args.__annotations__[name] in (int, tuple[int, ...]):
+            is_fine = is_fine and all(type(x) is int for x in values)  # not 1e6, which would fail late
         require(is_fine, f"{name}={value!r}: write it like {default!r}, in Python's own numbers and words")
         numbers = [x for x in values if isinstance(x, int | float)]
         may_be_negative = any(isinstance(x, int | float) and x < 0 for x in defaults)
@@ -552,8 +554,9 @@ def open_dataset(env_id):
         tools = {"local": f"collect_local.py {name}", "ogbench": f"import_ogbench.py {name}"}
         tools |= {"imported": "import_d4rl.py FILE.hdf5"}
         tool = tools.get(kind)
-        require(not tool, f"{dataset_id} is not on this machine; make it with: python benchmark/{tool}")
-        print(f"{dataset_id} is not on this machine: asking Minari's server", flush=True)
+        missing = f"{dataset_id} is not in {get_dataset_path()}"
+        require(not tool, f"{missing}; make it with: python benchmark/{tool}")
+        print(f"{missing}: asking Minari's server", flush=True)
         with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):
             minari.download_dataset(dataset_id)
     with explained(f"cannot read {dataset_id}"):

@@ -97,10 +97,12 @@ def play(env, policy, seed):
 def rollouts(env, new_policy, rng, steps, bar):
     """Whole episodes, each of a new_policy() with a new seed, until there are `steps` transitions or more."""
     episodes = []
+    played = 0
     bar.reset(steps)
-    while bar.n < steps:
+    while played < steps:
         episode = play(env, new_policy(), seed=int(rng.integers(2**31)))
         episodes.append(episode)
+        played += len(episode.rewards)
         bar.update(len(episode.rewards))
     return episodes
 

@@ -160,6 +160,13 @@ def test_the_same_seed_records_the_same_data(run):
     assert not left_over()
 
 
+def test_episodes_are_played_until_the_steps_are_there_also_without_a_bar():
+    env = gym.make("Pendulum-v1", max_episode_steps=5)
+    rng = np.random.default_rng(0)
+    episodes = store.rollouts(env, lambda: lambda observation: [0.0], rng, 11, tqdm(disable=True))
+    assert [len(episode.rewards) for episode in episodes] == [5, 5, 5]
+
+
 @pytest.mark.parametrize("name", ["pointmaze-umaze", "antmaze_v4-umaze"])
 def test_a_recording_leaves_no_maze_in_the_temporary_folder(run, tmp_path, monkeypatch, name):
     (tmp_path / "tmp").mkdir()

@@ -112,6 +112,7 @@ def test_from_python_too_a_run_of_another_version_is_refused(pendulum, capsys):
 
 def test_arguments_of_another_form_are_refused(capsys):
     others = dict(gamma=np.float64(0.9), seed=(np.int64(1),), runs_dir=ROOT)  # no checkpoint could be read
+    others |= dict(offline_steps=1.5e6, batch_size=64.0)  # which would fail late
     for name, value in (dict(seed=2, lam=0.5, nu=[0.1], hidden=64) | others).items():
         with pytest.raises(SystemExit):
             dmg.main(dmg.Args(**{name: value}))

@@ -18,7 +18,7 @@ Online each update follows a step in the environment, with an action sampled fro
 [-1, 1]; the data stay in the buffer. The actor's learning rate falls along a cosine to 0 in a run that is
 offline alone (also if another one goes online from it, with --checkpoint), and is constant in both phases of
 a run that goes online. In D4RL's large AntMazes the discount is 0.995 online, as in DMG's comparison (in
-Minari's it rises from 0.995 to 0.9975); IQL's authors keep 0.99 (--online-gamma 0). In Adroit and Kitchen the
+Minari's it rises from 0.995 to 0.9975); IQL's authors keep it (--online-gamma 0). In Adroit and Kitchen the
 actor's hidden layers have dropout in training (--dropout).
 
     python baselines/iql.py --env-id hopper-medium --seed 1 2 3  # three runs (members) trained as one

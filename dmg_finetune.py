@@ -24,7 +24,7 @@ for x = lam and x = nu. In large AntMazes the discount is larger online (--onlin
     python dmg_finetune.py --checkpoint runs/RUN_OF_DMG_OFFLINE         # online, from where that run ended
     python dmg_finetune.py --env-id Hopper-v5 --offline-steps 0 --learning-starts 25000 --lam 1 --nu 0  # TD3
 
-To read it: new are relax(), explore(), train_online() and, below the banner, interact(); update() and train()
+To read it: new are relax(), explore(), train_online() and, inside main(), interact(). update() and train()
 are as in dmg_offline.py.
 """
 
@@ -68,10 +68,10 @@ from tqdm import tqdm
 
 @dataclass
 class Args:
-    """Defaults are the authors' for locomotion; presets() has what differs for other tasks."""
+    """Offline defaults are the authors' for locomotion; presets() has what differs for other tasks."""
 
     exp_name: str = Path(__file__).stem  # name of the experiment
-    env_id: str = "pointmaze-umaze"  # as in dmg_offline.py; with --offline-steps 0 also a Gymnasium id
+    env_id: str = "pointmaze-umaze"  # as in dmg_offline.py; without offline steps: short name or Gymnasium id
     seed: tuple[int, ...] = (1,)  # --seed 1 2 3 trains three runs (members) as one; so do several lam or nu
     runs_dir: str = "runs"  # the run's folder is {runs_dir}/{env_id}__{exp_name}__{time}
     resume: str = ""  # folder of a run to go on with; it keeps its arguments but for --device and --trust-env
@@ -82,7 +82,7 @@ class Args:
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
     trust_env: bool = False  # run whatever environment code the data set names; else only known code
-    log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
+    log_interval: int = 1000  # updates between two entries of the losses; offline a GPU waits only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
 
@@ -324,9 +324,10 @@ def explore(agent, observations, generators, t, args):
 def train_online(
     interact, train_step, agent, members, optimizers, generators, n_data, action_dim, step, steps, args
 ):
-    """Online steps step + 1, ..., step + steps: each acts once, relaxes lam and nu, and updates once.
+    """Online steps step + 1, ..., step + steps: each acts once and, after learning_starts, updates once.
 
-    interact(t) acts in every member's environment and adds what it sees to the n_data transitions.
+    interact(t) acts in every member's environment and adds what it sees to the n_data transitions. lam and nu
+    change every decay_interval steps.
     """
     losses = {}
     optimizers["actor"].param_groups[0]["lr"].fill_(args.learning_rate)  # constant online
@@ -364,7 +365,8 @@ def presets(dataset):
     if task == "ogbench":  # the benchmark's protocol; nu from our search (benchmark/results/ogbench.md)
         return dict(nu=(100.0,), nu_end=1.0, eval_interval=100_000, eval_episodes=50)
     if task == "pointmaze":  # ours, for a quick look on a CPU
-        return maze | dict(offline_steps=15_000, eval_interval=500, eval_episodes=50, tau=0.02)
+        maze |= dict(offline_steps=15_000, online_steps=15_000, tau=0.02)
+        return maze | dict(eval_interval=500, eval_episodes=50)
     if task in EPISODE_STEPS:
         print("note: there are no published settings of DMG for Adroit and Kitchen: locomotion's are used")
     is_expert = task in (*LOCOMOTION, *EPISODE_STEPS) and "expert" in dataset.id
@@ -401,6 +403,7 @@ def main(args=None):
         args = replace(args, **saved_args(checkpoint["run"], args))
     elif args.checkpoint:
         checkpoint = load_checkpoint(args.checkpoint, STARTS_FROM)
+        args = replace(args, **offline_args(checkpoint["run"], args))
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -443,14 +446,15 @@ def main(args=None):
         buffer = [torch.cat([part, part.new_zeros(rows, *part.shape[1:])]) for part in data]
     del data
     own = [part[n_data:].view(len(members), args.online_steps, *part.shape[1:]) for part in buffer]
+    # member m's own rows begin at n_data + m * online_steps
     own_offsets = args.online_steps * torch.arange(len(members), device=args.device).unsqueeze(1)
 
     # --- The run: new, from an offline run, or as its checkpoint left it ---
     if checkpoint:
         is_same = checkpoint["run"]["data_crc32"] == data_crc32
         require(is_same, f"{dataset.id} has changed since the checkpoint")
-        is_offline = args.resume or checkpoint["run"]["step"] <= args.offline_steps
-        require(is_offline, f"{args.checkpoint} has gone online already: --resume goes on with it")
+        may_go_on = args.resume or checkpoint["run"]["step"] <= args.offline_steps
+        require(may_go_on, f"{args.checkpoint} has gone online already: --resume goes on with it")
         restore(checkpoint, agent, optimizers, generators, args)
     if args.resume:
         run_dir, run = Path(args.resume), checkpoint["run"]
@@ -487,8 +491,8 @@ def main(args=None):
     def interact(t):
         nonlocal observations
         if observations is None:  # new episodes begin after every checkpoint
-            now = args.offline_steps + t - 1
-            seeds = [np.random.SeedSequence((seed, now, 1)).generate_state(1)[0] for seed, *_ in members]
+            last = args.offline_steps + t - 1
+            seeds = [np.random.SeedSequence((seed, last, 1)).generate_state(1)[0] for seed, *_ in members]
             resets = [member_env.reset(seed=int(seed))[0] for member_env, seed in zip(acting, seeds)]
             observations = np.array(resets, np.float32)
         before = standardised(observations)
@@ -501,8 +505,8 @@ def main(args=None):
             rewards[m] = reward_scale * (reward - args.step_cost)
             observations[m] = next_observations[m]
             if terminations[m] or truncated:  # only a termination ends the values, a truncation bootstraps
-                now = args.offline_steps + t
-                writers[m].add_scalar("charts/episodic_return", info["episode"]["r"], now)
+                episode_return = info["episode"]["r"]
+                writers[m].add_scalar("charts/episodic_return", episode_return, args.offline_steps + t)
                 observations[m], _ = member_env.reset()
         seen = before, actions, rewards, standardised(next_observations), terminations
         for part, value in zip(own, seen):
@@ -574,18 +578,23 @@ def parse_args(words):
     if first.resume:
         saved = saved_args(load_checkpoint(first.resume, Path(__file__).stem)["run"], first)
     elif first.checkpoint:
-        free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
-        free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
-        run = load_checkpoint(first.checkpoint, STARTS_FROM)["run"]
-        saved = {name: value for name, value in run["args"].items() if name not in free}
-        unknown = ", ".join(sorted(saved.keys() - asdict(first).keys()))
-        require(not unknown, f"{first.checkpoint} is of another version, with other flags: {unknown}")
+        saved = offline_args(load_checkpoint(first.checkpoint, STARTS_FROM)["run"], first)
     wanted = replace(first, **saved)
     dataset = open_source(wanted) if others == words else named_dataset(wanted.env_id)  # --help needs none
     args = parse(args=words, default=replace(Args(), **(presets(dataset) | saved)))
     changed = [name for name, value in saved.items() if getattr(args, name) != value]
     require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out or begin anew")
     return args
+
+
+def offline_args(run, args):
+    """The arguments that --checkpoint takes over from its run: all but how it runs and what is online."""
+    free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
+    free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
+    saved = {name: value for name, value in run["args"].items() if name not in free}
+    unknown = ", ".join(sorted(saved.keys() - asdict(args).keys()))
+    require(not unknown, f"{args.checkpoint} is of another version, with other flags: {unknown}")
+    return saved
 
 
 class Simulator:

@@ -80,7 +80,7 @@ from tqdm import tqdm
 
 @dataclass
 class Args:
-    """Defaults are the authors' for locomotion; presets() has what differs for other tasks."""
+    """Defaults are the authors' for locomotion, but for evaluations; presets() has what differs elsewhere."""
 
     exp_name: str = Path(__file__).stem  # name of the experiment
     env_id: str = "pointmaze-umaze"  # short name such as antmaze-large-play, or the id of any Minari dataset
@@ -94,7 +94,7 @@ class Args:
     track: bool = False  # log to Weights & Biases too (pip install wandb)
     wandb_project: str = "dmg"  # project there
     trust_env: bool = False  # run whatever environment code the data set names; else only known code
-    log_interval: int = 1000  # updates between two entries of the losses; a GPU synchronises only then
+    log_interval: int = 1000  # updates between two entries of the losses; offline a GPU waits only then
     eval_interval: int = 20_000  # updates between two evaluations, each followed by a checkpoint
     eval_episodes: int = 10  # episodes of an evaluation, for each member; 0: no evaluation
 
@@ -379,6 +379,7 @@ def check_flags(args):
     require(max(shares) <= 1, "--gamma, --online-gamma and --tau must be at most 1")
     require(0 < args.expectile <= 1, "--expectile must be above 0 and at most 1")
     require(args.dropout < 1, "--dropout must be below 1")
+    require(args.online_steps or not args.checkpoint, "--checkpoint goes online: give --online-steps, too")
 
 
 # ==========================================================================================================
@@ -398,6 +399,7 @@ def main(args=None):
         args = replace(args, **saved_args(checkpoint["run"], args))
     elif args.checkpoint:
         checkpoint = load_checkpoint(args.checkpoint, STARTS_FROM)
+        args = replace(args, **offline_args(checkpoint["run"], args))
     check(args)
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
@@ -440,14 +442,15 @@ def main(args=None):
         buffer = [torch.cat([part, part.new_zeros(rows, *part.shape[1:])]) for part in data]
     del data
     own = [part[n_data:].view(len(members), args.online_steps, *part.shape[1:]) for part in buffer]
+    # member m's own rows begin at n_data + m * online_steps
     own_offsets = args.online_steps * torch.arange(len(members), device=args.device).unsqueeze(1)
 
     # --- The run: new, from an offline run, or as its checkpoint left it ---
     if checkpoint:
         is_same = checkpoint["run"]["data_crc32"] == data_crc32
         require(is_same, f"{dataset.id} has changed since the checkpoint")
-        is_offline = args.resume or checkpoint["run"]["step"] <= args.offline_steps
-        require(is_offline, f"{args.checkpoint} has gone online already: --resume goes on with it")
+        may_go_on = args.resume or checkpoint["run"]["step"] <= args.offline_steps
+        require(may_go_on, f"{args.checkpoint} has gone online already: --resume goes on with it")
         restore(checkpoint, agent, optimizers, generators, args)
     if args.resume:
         run_dir, run = Path(args.resume), checkpoint["run"]
@@ -484,8 +487,8 @@ def main(args=None):
     def interact(t):
         nonlocal observations
         if observations is None:  # new episodes begin after every checkpoint
-            now = args.offline_steps + t - 1
-            seeds = [np.random.SeedSequence((seed, now, 1)).generate_state(1)[0] for seed, *_ in members]
+            last = args.offline_steps + t - 1
+            seeds = [np.random.SeedSequence((seed, last, 1)).generate_state(1)[0] for seed, *_ in members]
             resets = [member_env.reset(seed=int(seed))[0] for member_env, seed in zip(acting, seeds)]
             observations = np.array(resets, np.float32)
         before = standardised(observations)
@@ -498,8 +501,8 @@ def main(args=None):
             rewards[m] = reward_scale * (reward - args.step_cost)
             observations[m] = next_observations[m]
             if terminations[m] or truncated:  # only a termination ends the values, a truncation bootstraps
-                now = args.offline_steps + t
-                writers[m].add_scalar("charts/episodic_return", info["episode"]["r"], now)
+                episode_return = info["episode"]["r"]
+                writers[m].add_scalar("charts/episodic_return", episode_return, args.offline_steps + t)
                 observations[m], _ = member_env.reset()
         seen = before, actions, rewards, standardised(next_observations), terminations
         for part, value in zip(own, seen):
@@ -571,18 +574,23 @@ def parse_args(words):
     if first.resume:
         saved = saved_args(load_checkpoint(first.resume, Path(__file__).stem)["run"], first)
     elif first.checkpoint:
-        free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
-        free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
-        run = load_checkpoint(first.checkpoint, STARTS_FROM)["run"]
-        saved = {name: value for name, value in run["args"].items() if name not in free}
-        unknown = ", ".join(sorted(saved.keys() - asdict(first).keys()))
-        require(not unknown, f"{first.checkpoint} is of another version, with other flags: {unknown}")
+        saved = offline_args(load_checkpoint(first.checkpoint, STARTS_FROM)["run"], first)
     wanted = replace(first, **saved)
     dataset = open_source(wanted) if others == words else named_dataset(wanted.env_id)  # --help needs none
     args = parse(args=words, default=replace(Args(), **(presets(dataset) | saved)))
     changed = [name for name, value in saved.items() if getattr(args, name) != value]
     require(not changed, f"the checkpoint has its own {', '.join(changed)}: leave that out or begin anew")
     return args
+
+
+def offline_args(run, args):
+    """The arguments that --checkpoint takes over from its run: all but how it runs and what is online."""
+    free = "exp_name runs_dir resume checkpoint device cuda_graph matmul_precision track wandb_project"
+    free = f"{free} trust_env log_interval eval_interval eval_episodes online_steps online_gamma".split()
+    saved = {name: value for name, value in run["args"].items() if name not in free}
+    unknown = ", ".join(sorted(saved.keys() - asdict(args).keys()))
+    require(not unknown, f"{args.checkpoint} is of another version, with other flags: {unknown}")
+    return saved
 
 
 class Simulator:

@@ -40,9 +40,11 @@ class OGBenchEnv(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         """A seed repeats an episode to the bit, which the library's own does not."""
-        if seed is not None:
-            np.random.seed(seed)  # mazes draw their starts there
-            self.action_space.seed(seed)
+        super().reset(seed=seed)
+        if seed is None:  # the next episode's, from this environment's own generator
+            seed = int(self.np_random.integers(2**31))
+        np.random.seed(seed)  # mazes draw their starts there
+        self.action_space.seed(seed)
         # robots act at random before they are reset, and make their action space anew for it
         robot = type(self.env.unwrapped)
         with mock.patch.object(robot, "action_space", self.action_space, create=True):

@@ -312,6 +312,15 @@ def test_hand_over_ends_as_both_phases_in_one_run(pendulum, is_finished):
     assert_equal(before, checkpoint("offline"))
 
 
+def test_from_python_too_a_checkpoint_brings_its_arguments(pendulum):
+    own = ["--seed", 3, "--nu", 0.3, "--no-normalize-observations"]
+    run("dmg_offline", *OFFLINE, *own, "--runs-dir", "offline")
+    args = ft.Args(checkpoint=str(run_dir("offline")), online_steps=5, device="cpu", eval_episodes=1)
+    args = ft.main(args)["args"]
+    assert (args["seed"], args["nu"], args["normalize_observations"]) == ((3,), (0.3,), False)
+    assert (args["offline_steps"], args["online_steps"], args["eval_episodes"]) == (15, 5, 1)
+
+
 def test_a_killed_run_resumes_bit_for_bit(pendulum):
     """In each phase and between them; the third time it dies between the two files of a save."""
     options = [*BOTH, "--seed", 1, 2, "--learning-starts", 3, "--runs-dir"]

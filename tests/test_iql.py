@@ -557,6 +557,7 @@ def test_hand_over_ends_as_both_phases_in_one_run(pendulum):
 def test_checkpoints_that_are_refused(pendulum):
     run("iql", *OFFLINE)
     run("dmg_offline", *OFFLINE, "--runs-dir", "dmg")
+    assert "give --online-steps" in refused("iql", "--checkpoint", run_dir())
     for flag, value in {"gamma": 0.5, "seed": 2, "online-steps": 5, "max-weight": 3}.items():
         line = refused("iql", "--resume", run_dir(), f"--{flag}", value)
         assert flag.replace("-", "_") in line and "leave that out" in line

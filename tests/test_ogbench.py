@@ -201,6 +201,8 @@ def test_a_seed_repeats_bit_for_bit(task):
 
     first, other = rollout(env, 3), gym.make(f"OGBench/{name}")
     assert (rollout(env, 3) == first).all() and (rollout(other, 3) == first).all()
+    second = rollout(env, None)
+    assert (second[0] != first[0]).any() and (rollout(other, None) == second).all()
     assert (rollout(env, 4)[0] != first[0]).any()
 
 

@@ -1,13 +1,16 @@
 """What the harness expects of every script (benchmark/add_a_method.md)."""
 
 import importlib
+import itertools
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
 import copies
+import numpy as np
 import pytest
 import torch
-from conftest import TINY, checkpoint, result, run
+from conftest import ROOT, TINY, checkpoint, result, run
 
 each_script = pytest.mark.parametrize("script", [path.stem for path in copies.SCRIPTS])
 TASKS = {"Pendulum-v1": "x", "AntMaze_Large-v4": "x", "D4RLAntMaze/umaze-v2": "x", "PointMaze-v3": "x"}
@@ -45,3 +48,40 @@ def test_a_member_among_others_is_the_run_alone(script, pendulum):
     agent = module.Agent(members, weights["mean"].numpy(), weights["std"].numpy(), 1, module.Args(**run_args))
     actions = module.actor_of(agent, 0)(1000 * torch.randn(1, 9, 3))
     assert actions.abs().max() <= 1, f"{script}.py: actor gives actions outside [-1, 1]"
+
+
+def train_three(module, poison):
+    """Parameters and losses of three members after six updates on random data, member 1 plus poison."""
+    args = replace(module.Args(), seed=(1, 2, 3), device="cpu", hidden=(8, 8), batch_size=16, offline_steps=6)
+    members = list(itertools.product(*[getattr(args, flag) for flag in module.MEMBERS]))
+    numbers, (rows, n, m) = torch.Generator().manual_seed(0), (50, 4, 2)
+    data = [torch.rand(rows, *width, generator=numbers) for width in ((n,), (m,), (), (n,), ())]
+    data[4] = (data[4] < 0.1).float()
+    agent = module.Agent(members, np.zeros(n), np.ones(n), m, args)
+    for parameter in agent.parameters():
+        parameter.data[1::3] += poison
+    optimizers = module.make_optimizers(agent, args)
+    generators = [torch.Generator().manual_seed(seed) for seed in args.seed]
+
+    def train_step(indices, *drawn, **flags):
+        batch = [part[indices] for part in data] + list(drawn)
+        return module.update(agent, optimizers, batch, args, **flags)
+
+    losses = module.train(train_step, optimizers, generators, rows, m, 0, 6, args)
+    return dict(agent.named_parameters()), losses
+
+
+@each_script
+def test_a_nan_stays_with_its_member(script):
+    """So nothing at all goes from one member to another."""
+    module = importlib.import_module(script)
+    clean, _ = train_three(module, poison=0.0)
+    poisoned, losses = train_three(module, poison=math.nan)
+    for name in clean:
+        for member in (0, 2):
+            is_same = torch.equal(clean[name][member::3], poisoned[name][member::3])
+            assert is_same, f"{script}.py: {name} depends on the other members"
+    assert losses["qf_loss"][1].isnan() and all(loss[::2].isfinite().all() for loss in losses.values())
+    page = (ROOT / "benchmark" / "README.md").read_text()
+    missing = [name for name in losses if f"`losses/{name}`" not in page]
+    assert not missing, f"benchmark/README.md, table of tags: add rows for {missing}"

@@ -36,11 +36,12 @@ def test_an_edit_is_noticed_and_mended(name, old, new):
 def test_what_is_shared_is_marked(name):
     """A definition that equals dmg_offline.py's bears a mark, so that it is kept in step."""
     method, original = copies.split(TEXTS[name])[0], copies.split(TEXTS["dmg_offline.py"])[0]
+    unmarked = []
     for node in ast.parse(original).body:
         text = hasattr(node, "name") and copies.definition(original, node.name)
-        if text and f"\n{text}\n" in method:
-            is_marked = f".py\n{text}" in method
-            assert is_marked, f"{name}: put `# As in dmg_offline.py` above {node.name}, which equals it"
+        if text and f"\n{text}\n" in method and f".py\n{text}" not in method:
+            unmarked.append(node.name)
+    assert not unmarked, f"{name}: put `# As in dmg_offline.py` above what equals it: {', '.join(unmarked)}"
 
 
 def test_marks_and_banners_that_are_wrong(monkeypatch, tmp_path):

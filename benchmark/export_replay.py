@@ -37,6 +37,7 @@ class Args:
     policy_steps: int = 0  # record about this many steps of the last policy instead of storing the buffer
     seed: int = 0  # of the recorded episodes
     overwrite: bool = False  # store again what is already there
+    trust_env: bool = False  # make the run's environment whatever module it imports
 
 
 def buffer_episodes(columns, env, step_cost):
@@ -87,11 +88,11 @@ def policy_episodes(policy, env, noise, steps, seed):
         return rollouts(env, lambda: noisy_policy, rng, steps, bar)
 
 
-def environment_of(run_dir, env_id):
+def environment_of(run_dir, env_id, trust_env):
     """The environment that a run was trained in, which must have vectors as observations."""
     module, colon, _ = env_id.partition(":")
-    is_known = not colon or module == "benchmark.d4rl_antmaze"
-    dmg.require(is_known, f"{run_dir}: its environment {env_id} would import {module}")
+    is_known = not colon or module == "benchmark.d4rl_antmaze" or trust_env
+    dmg.require(is_known, f"{run_dir}: {env_id} imports {module}: if you trust it, give --trust-env")
     with dmg.explained(f"cannot make {env_id}"):
         env = make_env(env_id)
     space = env.observation_space
@@ -100,13 +101,13 @@ def environment_of(run_dir, env_id):
     return env
 
 
-def export(run_dir, dataset_id, policy_steps=0, seed=0):
+def export(run_dir, dataset_id, policy_steps=0, seed=0, trust_env=False):
     """Store the run's buffer, or steps of its policy, and print a line about it."""
     state = dmg.load_checkpoint(run_dir, "dmg_finetune")
     run = state["run"]
     train_args = run["args"]
     dmg.require(train_args["offline_steps"] == 0, f"{run_dir} has learned from data: give one from scratch")
-    env = environment_of(run_dir, run["env_id"])
+    env = environment_of(run_dir, run["env_id"], trust_env)
     if policy_steps:
         has_diverged = run["members"][0]["diverged_at"]
         dmg.require(not has_diverged, f"{run_dir} has diverged: its policy cannot be played")
@@ -143,7 +144,7 @@ def main():
         fail(f"{args.dataset_id} is there already: --overwrite stores it again")
     if args.policy_steps < 0 or args.seed < 0:
         fail("--policy-steps and --seed must not be negative")
-    export(args.run, args.dataset_id, args.policy_steps, args.seed)
+    export(args.run, args.dataset_id, args.policy_steps, args.seed, args.trust_env)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
     python benchmark/launch.py benchmark/table3.sh           # as many rows at a time as there are cores
     python benchmark/launch.py benchmark/table3.sh --cluster slurm --options gpus_per_node=1
 
-A row is a line `python SCRIPT.py ...`. Each has a folder named after its command, with its run and
-output.txt. Rows that have finished, there or in benchmark/results/table3.jsonl, are skipped, interrupted ones
-go on from their last checkpoint, and those that fail are named at the end. This program waits for all. They
-end with it, however it ends (only jobs of Slurm outlive a kill -9), and the same command goes on. Several may
-share the rows of a runner: a row that another is running is left alone.
+A row is a line `python SCRIPT.py ...`, without variables. Each has a folder named after its command, with its
+run and output.txt. Rows that have finished, there or in benchmark/results/table3.jsonl, are skipped,
+interrupted ones go on from their last checkpoint, and those that fail are named at the end. This program
+waits for all. They end with it, however it ends (only jobs of Slurm outlive a kill -9), and the same command
+goes on. Several may share the rows of a runner: a row that another is running is left alone.
 """
 
 import contextlib
@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # that the row has ended: this program's end of the pipe closes with this program, whatever ends that
 SHELL = 'exec 3<&0 </dev/null; (read line <&3 || kill $$) >/dev/null 2>&1 & exec "$@" 3<&-'
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end this program
+SCRIPT = r"(\./)?(?!benchmark/)[\w/]+\.py"  # that trains
 STOPPED = (130, *(-number for number in SIGNALS))  # exit codes of a row that was ended from outside
 signals = []  # that have come
 
@@ -61,15 +62,21 @@ class Args:
 def read_rows(runner):
     """The arguments of every row, such as ["dmg_offline.py", "--env-id", "hopper-medium"], up to > or &."""
     try:
-        lines = runner.read_text().replace("\\\n", " ").splitlines()
-        commands = [shlex.split(line, comments=True) for line in lines if line.startswith("python ")]
+        lines = [line for line in runner.read_text().replace("\\\n", " ").splitlines() if ".py" in line]
+        commands = [shlex.split(line, comments=True) for line in lines]
     except (OSError, ValueError) as error:
         fail(f"{runner} is no shell script that can be read ({error})")
     rows = []
-    for _, *words in commands:
-        row = list(takewhile(lambda word: not re.match(r"\d?[<>]|[&|;]", word), words))
-        if row and re.fullmatch(r"(?!benchmark/)[\w/]+\.py", row[0]):  # not python -m, for one
-            rows.append(row)
+    for line, words in zip(lines, commands):
+        if not any(re.fullmatch(SCRIPT, word) for word in words):
+            continue
+        row = list(takewhile(lambda word: not re.match(r"\d?[<>]|[&|;]", word), words[1:]))
+        is_row = line.startswith("python ") and row and re.fullmatch(SCRIPT, row[0])
+        if not is_row or re.search("[$;`]", " ".join(row)):
+            fail(
+                f"{runner}: a row is a line `python SCRIPT.py ...` without variables or ;, not {line.strip()}"
+            )
+        rows.append(row)
     if not rows:
         fail(f"{runner} has no rows: lines that begin with python and a script of this repository")
     unknown = [row[0] for row in rows if not (ROOT / row[0]).is_file()]
@@ -109,7 +116,7 @@ def next_command(row, folder):
         if all(member.has_ended for member in report.load(run)):
             return None
         if (run / "checkpoint.pt").exists():
-            return [script, "--resume", str(run)]
+            return [script, *options, "--resume", str(run)]
     return [script, *options, "--runs-dir", str(folder)]
 
 
@@ -125,7 +132,7 @@ def plan(rows, parent, kept):
         if command is None or folder.name in kept:
             print(f"{'kept' if command else 'finished'}: {shlex.join(row)}")
             continue
-        print(f"{'go on ' if command[1] == '--resume' else 'start '}: {shlex.join(row)}")
+        print(f"{'go on ' if '--resume' in command else 'start '}: {shlex.join(row)}")
         todo.append((row, folder))
     return todo
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import report
 from render import load, whole_file
 
 import dmg_offline as dmg
@@ -124,12 +125,16 @@ def main():
     args = tyro.cli(Args, description=__doc__)
     least = min(args.episodes, args.drawn_episodes, args.data_episodes)
     dmg.require(least >= 1, "--episodes, --drawn-episodes and --data-episodes: 1 or more")
+    is_picture = args.output.suffix in (".png", ".pdf", ".svg")
+    dmg.require(is_picture, f"--output {args.output}: the name must end in .png, .pdf or .svg")
     run, dataset, _, agent = load(args.run)
+    dmg.require(hasattr(agent, "vf"), f"{args.run} has no V to draw: give a run of DMG or IQL")
     is_maze = hasattr(dataset, "iterate_episodes") and dmg.task_of(dataset) in ("minari-antmaze", "pointmaze")
     dmg.require(is_maze, f"{dataset.id} is not data of Gymnasium-Robotics' PointMaze or AntMaze")
     with dmg.explained(f"cannot make the environment of {dataset.id}"):
         env = dmg.make_env(dataset)
-    learned = [("DMG", "black", run, agent)]
+    method = report.members_of(run, str(args.run))[0].method
+    learned = [(method, "black", run, agent)]
     if args.cloning:
         cloning_run, its_dataset, _, cloning = load(args.cloning)
         dmg.require(its_dataset.id == dataset.id, f"{args.cloning} has learned from {its_dataset.id}")

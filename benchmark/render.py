@@ -117,7 +117,7 @@ def main():
         env = dmg.make_env(dataset, args.trust_env, render_mode="rgb_array")
         env.reset(seed=args.seed)
         env.render()
-    fps = args.speed * env.metadata["render_fps"]
+    fps = args.speed * env.metadata.get("render_fps", 30)
     every = math.ceil(fps / args.max_fps)  # steps from one picture to the next
     fps /= every
     steps = itertools.count()

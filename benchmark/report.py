@@ -658,6 +658,8 @@ def identity(run):
 
 def keep(runs, path, notes):
     """The text of a .jsonl file with those runs added of which it has none that trained the same."""
+    if path.suffix != ".jsonl":
+        raise ValueError("the name must end in .jsonl")
     lines = path.read_text().splitlines() if path.exists() else []
     known = {identity(json.loads(line)) for line in lines}
     new = {identity(run): json.dumps(run, separators=(",", ":")) for run in runs}

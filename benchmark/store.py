@@ -122,7 +122,7 @@ def cut_episode(rows, last_observation, is_truncated, observations, actions, rew
 
 def hidden_folder():
     """A temporary folder on the disk of the data sets, which Minari does not list."""
-    root = get_dataset_path()
+    root = get_dataset_path().resolve()  # Minari would join a relative one twice
     return tempfile.TemporaryDirectory(prefix=".unfinished-", dir=root, ignore_cleanup_errors=True)
 
 
@@ -137,7 +137,7 @@ def settle(dataset_id):
 
 def check_id(dataset_id, flag=""):
     """Refuse what Minari could not store or find again."""
-    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)*[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
+    if not re.fullmatch(r"([A-Za-z0-9_-]{2,}/)+[A-Za-z0-9_-]+-v[0-9]+", dataset_id):
         example = "local/my-set_2/name-v0"
         fail(f"{flag}{dataset_id} must be like {example}: A-Z, a-z, 0-9, - and _, two or more each")
 

@@ -484,6 +484,7 @@ def test_runs_that_cannot_be_exported(run, refused, pendulum):
     changes = {
         "of dmg_offline.py": lambda state: state["run"].update(script="dmg_offline"),
         "are no vectors": lambda state: state["run"].update(env_id="PointMaze_UMaze-v3"),
+        "give --trust-env": lambda state: state["run"].update(env_id="sound:Nothing-v0"),
         "cannot make Nothing-v0": lambda state: state["run"].update(env_id="Nothing-v0"),
         "has diverged": lambda state: state["run"]["members"][0].update(diverged_at=5),
     }
@@ -496,7 +497,9 @@ def test_runs_that_cannot_be_exported(run, refused, pendulum):
     assert run(export_replay, run_dir(), REPLAY, "--policy-steps", 9)[0] == 0 and not left_over()
 
 
-@pytest.mark.parametrize("dataset_id", ["mine", "", "../x-v0", "/x-v0", "local/é-v0", "a/x-v0", "local/x-v²"])
+@pytest.mark.parametrize(
+    "dataset_id", ["mine", "", "x-v0", "../x-v0", "/x-v0", "local/é-v0", "a/x-v0", "local/x-v²"]
+)
 def test_names_that_cannot_be_stored(refused, tmp_path, dataset_id):
     """Nor is anything overwritten that they could point to."""
     (tmp_path / "x-v0").mkdir()
@@ -914,6 +917,12 @@ def test_under_nohup_hup_stops_nothing(run, tmp_path):
 
     for command, dataset_id in itertools.islice(commands(tmp_path), 1, None):
         assert run(*command, before=before)[0] == 0 and dataset_id in minari.list_local_datasets()
+
+
+def test_a_relative_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "my data")
+    command, dataset_id = next(itertools.islice(commands(tmp_path), 1, None))
+    assert run(*command)[0] == 0 and minari.load_dataset(dataset_id).total_episodes
 
 
 @pytest.mark.parametrize("root", ["file", "file/below", "full disk"])

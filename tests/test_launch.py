@@ -46,7 +46,7 @@ run = {"script": "fake", "env_id": "env", "data_crc32": 0, "args": args}
 run |= {"step": 10 if is_half else 20, "members": [member]}
 (folder / "result.json").write_text(json.dumps(run))
 (folder / "checkpoint.pt").touch()
-if "--wait" in words:
+if "--wait" in words and is_new:
     (folder / str(os.getpid())).touch()
     until = time.time() + 100
     while time.time() < until and not pathlib.Path("go").exists():
@@ -126,12 +126,10 @@ python dmg_xql.py --env-id 'c d' \\
 python baselines/iql.py --seed 1
 python dmg_offline.py --exp-name e &> runs/e.txt &
 python dmg_offline.py --exp-name f 2>&1 | tee f.txt; echo
-    python dmg_offline.py --in a-loop
-python benchmark/report.py runs/*
+python benchmark/report.py "$runs"/*
 python -m pytest
 python
-pythonic dmg_offline.py
-echo python dmg_offline.py
+echo "it's done: dmg_offline.py"
 """
     Path("runner.sh").write_text(text)
     for script in ("dmg_offline.py", "dmg_xql.py", "baselines/iql.py"):
@@ -145,6 +143,17 @@ echo python dmg_offline.py
         ["dmg_offline.py", "--exp-name", "e"],
         ["dmg_offline.py", "--exp-name", "f"],
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["    python fake.py --in a-loop", "for seed in 1 2; do python fake.py --half; done", "python3 fake.py",
+     "OMP_NUM_THREADS=1 python fake.py", "python -u fake.py", "echo python fake.py", "python | fake.py",
+     "python fake.py --exp-name $DATA", "python fake.py --eval-interval 4; echo"],
+)  # fmt: skip
+def test_a_line_that_would_train_but_is_no_row_is_refused(start, line):
+    error = error_line(start(["--half", f"--half\n{line}"], "--dry-run", code=2))
+    assert error.startswith("error: rows.sh: a row is") and error.endswith(f"not {line.strip()}")
 
 
 ROW = re.compile(r"^ *python (?!benchmark)[\w-]", re.MULTILINE)
@@ -228,7 +237,7 @@ def test_each_row_is_run_once_and_those_that_fail_are_named(start):
     assert done.out.splitlines()[:3] == ["finished: fake.py --seed 1 2", starts[1], "go on : fake.py --half"]
     assert sorted(done.out.splitlines()[3:]) == ["FAILED: fake.py --fail", "finished: fake.py --half"]
     assert done.err == f"{fail}\n" and len(output("--seed 1 2")) == 1
-    assert output("--half")[-1] == f"given --resume {folder_of('--half')}/env__fake__1 1 None"
+    assert output("--half")[-1] == f"given --half --resume {folder_of('--half')}/env__fake__1 1 None"
 
     done = start(["--seed 1 2", "--half"])
     assert done.out == "finished: fake.py --seed 1 2\nfinished: fake.py --half\n" and not done.err
@@ -595,4 +604,4 @@ def test_ctrl_c_cancels_jobs_and_the_same_command_goes_on(start, monkeypatch, tm
     assert all(f"#SBATCH {setting}" in script.read_text() for setting in settings)
     done = start(["--wait"], *options)
     assert done.out == "go on : fake.py --wait\nfinished: fake.py --wait\n" and not done.err
-    assert output("--wait")[-1:] == [f"given --resume {folder_of('--wait')}/env__fake__1 1 None"]
+    assert output("--wait")[-1:] == [f"given --wait --resume {folder_of('--wait')}/env__fake__1 1 None"]

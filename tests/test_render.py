@@ -98,7 +98,7 @@ def test_picture_of_a_maze(folders):
     assert done.out.splitlines()[:3] == [
         "Data: from the start, 1 of 3 reach the goal",
         "Behaviour cloning, 2 runs: 0 of 4 episodes reach the goal",
-        "DMG, 2 runs: 2 of 4 episodes reach the goal",
+        "my_dmg, 2 runs: 2 of 4 episodes reach the goal",
     ]
     three_panels = imageio.imread("maze.png")
     run(PLOT, folders["RIGHT"], "--episodes", 2, "--output", "maze.png")
@@ -116,6 +116,7 @@ def test_picture_of_a_maze(folders):
         (RENDER, ["RUN", "--speed", "0"], "--speed"),
         (PLOT, ["nowhere"], "there is no nowhere/checkpoint.pt"),
         (PLOT, ["RUN", "--episodes", "0"], "--episodes"),
+        (PLOT, ["RUN", "--output", "maze"], ".png, .pdf or .svg"),
         (PLOT, ["RUN", "--episodes", "1", "--output", "nowhere/maze.png"], "cannot write nowhere/maze.png"),
     ],
 )

@@ -317,6 +317,8 @@ def test_kept_runs_are_read_like_folders_and_each_is_kept_once(run_report):
     write("half", [[0, 50]], step=10, seeds=(4,))
     *_, (error,), code = run_report("half", "--keep", "kept.jsonl")
     assert "no run has finished" in error and code == 1 and not Path("kept.jsonl").exists()
+    *_, (error,), code = run_report("a", "--keep", "kept.json")  # which would be taken for a folder
+    assert "must end in .jsonl" in error and code == 1 and not Path("kept.json").exists()
     run_report("a", "--keep", "kept.jsonl")
     first = Path("kept.jsonl").read_text()
     write("again", [[0, 1, 5], [0, 1, 5]])  # the same command: what is kept stays

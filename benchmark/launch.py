@@ -73,9 +73,7 @@ def read_rows(runner):
         row = list(takewhile(lambda word: not re.match(r"\d?[<>]|[&|;]", word), words[1:]))
         is_row = line.startswith("python ") and row and re.fullmatch(SCRIPT, row[0])
         if not is_row or re.search("[$;`]", " ".join(row)):
-            fail(
-                f"{runner}: a row is a line `python SCRIPT.py ...` without variables or ;, not {line.strip()}"
-            )
+            fail(f"{runner}: a row is `python SCRIPT.py ...`, without variables or ;, not: {line.strip()}")
         rows.append(row)
     if not rows:
         fail(f"{runner} has no rows: lines that begin with python and a script of this repository")

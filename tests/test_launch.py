@@ -153,7 +153,7 @@ echo "it's done: dmg_offline.py"
 )  # fmt: skip
 def test_a_line_that_would_train_but_is_no_row_is_refused(start, line):
     error = error_line(start(["--half", f"--half\n{line}"], "--dry-run", code=2))
-    assert error.startswith("error: rows.sh: a row is") and error.endswith(f"not {line.strip()}")
+    assert error.startswith("error: rows.sh: a row is") and error.endswith(f"not: {line.strip()}")
 
 
 ROW = re.compile(r"^ *python (?!benchmark)[\w-]", re.MULTILINE)

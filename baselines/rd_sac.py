@@ -20,7 +20,8 @@ cql_actions draws each from the uniform distribution, pi(s) and pi(s'). LB is a 
 
     CQL      kappa = 0: min Q. No alpha log pi in y. As CORL (https://github.com/tinkoff-ai/CORL) ran it in
              locomotion. What it has in AntMaze (Lagrange multiplier, other targets and rewards) is not here
-    SAC-N    kappa > 0: mean - kappa std over N critics; cql_alpha = 0; the paper's name is SAC-N-Unc
+    SAC-N    kappa > 0: mean - kappa std over N critics, RD's SAC-N-Unc; cql_alpha = 0. SAC-N as published
+             takes the minimum, kappa = 0
 
 RD adds a penalty to the loss of every critic. phi_i(s, a) are critic i's features, in our reading the output
 of its last hidden layer:
@@ -32,9 +33,9 @@ of its last hidden layer:
 to their neural tangent kernel. The last layer's part of the kernel is phi_i(s, a) . phi_i(s', a') + 1: the
 smaller it is, the less an error at one pair spreads to the other.
 
-Known, from the authors' slides and from descriptions by others: RD is a plug-in that lowers the dot products
-of features; it has two stages, against the data and then against OOD actions; the OOD policy is learned.
-Chosen here:
+Known, from the authors' slides: RD is a plug-in that lowers the kernel's size, first between the data's and
+the policy's actions and, once the policy is near the data, between its actions and a learned OOD policy's.
+Another paper describes it with dot products of features. Chosen here:
 
     phi        the last hidden layer, after its ReLU
     penalty    cosines, x . y / (|x| |y|): that part of the kernel without the features' norms, not negative
@@ -49,9 +50,10 @@ Chosen here:
     SAC-N      this LB, N = 10 and kappa = 2.5; observations are normalised, as CQL's
     both       initialised as PyTorch does, not as CORL and EDAC do. The log std is its head's output within
                LOG_STD_RANGE. An update moves alpha, the policy and Q in this order, as in EDAC; in CORL's CQL
-               all move at once, the log std is shifted by -1, and hopper-medium's rewards are scaled
+               all move at once, the log std is that output times a learned scale plus a learned shift (from 1
+               and -1) within [-20, 2], and hopper-medium's rewards are scaled
 
-Why cosines and why 1: rd_td3.py says what was measured, on TD3+BC alone.
+Why cosines: rd_td3.py says what was measured, on TD3+BC alone.
 
     python baselines/rd_sac.py  # a small maze recorded on this machine
     python baselines/rd_sac.py --env-id hopper-medium --rd-coef 0 1  # CQL without and with RD, as one
@@ -321,8 +323,8 @@ def update(agent, optimizers, batch, args, update_actor):
     terminations (M, B), normal noise (2 + 2k, M, B, m) for actions of pi(s), pi(s') and k each for CQL, and
     uniform actions (1 + k, M, B, m) for RD's control and for CQL; k is 0 without CQL.
     Losses are means over the batch, summed over critics and members: every member's gradient is its own, and
-    a NaN stays with its member. If all rd_coef are 0, everything of RD is left out. If only some are, their
-    members still have exactly the base algorithm's gradients, to which 0 times the penalty's are added.
+    a NaN stays with its member. If all rd_coef are 0, everything of RD is left out. If only some are,
+    members with 0 have exactly the base algorithm's gradients, to which 0 times the penalty's are added.
     No random numbers, no .item() and no branch on data in here: a CUDA graph can capture neither the members'
     generators nor .item(), and it would freeze the branch.
     """

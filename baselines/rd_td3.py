@@ -28,9 +28,9 @@ of its last hidden layer:
 to their neural tangent kernel. The last layer's part of the kernel is phi_i(s, a) . phi_i(s', a') + 1: the
 smaller it is, the less an error at one pair spreads to the other.
 
-Known, from the authors' slides and from descriptions by others: RD is a plug-in that lowers the dot products
-of features; it has two stages, against the data and then against OOD actions; the OOD policy is learned.
-Chosen here:
+Known, from the authors' slides: RD is a plug-in that lowers the kernel's size, first between the data's and
+the policy's actions and, once the policy is near the data, between its actions and a learned OOD policy's.
+Another paper describes it with dot products of features. Chosen here:
 
     phi        the last hidden layer, after its ReLU
     penalty    cosines, x . y / (|x| |y|): that part of the kernel without the features' norms, not negative
@@ -44,12 +44,12 @@ Chosen here:
     TD3-N      this LB, N = 10, kappa = 2.5, no bc_weight, three hidden layers; PyTorch's initialisation, not
                EDAC's; all else as in TD3+BC
 
-Why cosines: dot products, and with the same gradient the absolute value of the whole kernel, also fall where
+Why cosines: dot products, and with the same gradient the size of that part of the kernel, also fall where
 features merely shrink. Measured on TD3+BC, 100,000 updates (benchmark/results/baselines.md): so they did at
-rd_coef 0.1 with five of six seeds (cosine above 0.9), and the sixth ended at a random policy's score. With
-cosines and rd_coef 1 the features were separated on halfcheetah-random (0.14 to 0.18), where all three seeds
-ended above all without RD (mean 10.9, without 9.6), but hardly on a hopper replay buffer (0.9), where seeds
-differ by more than that.
+rd_coef 0.1 in five of six runs (cosine above 0.9), and the sixth ended at a random policy's score. With
+cosines, rd_coef 1 and stage 1 alone the features were separated on halfcheetah-random (0.14 to 0.18), where
+all three seeds ended above all without RD (mean 10.9, without 9.6), but hardly on a hopper replay buffer
+(0.88 to 0.93 before stage 2), where seeds differ by more than these 1.3 points.
 
     python baselines/rd_td3.py  # a small maze recorded on this machine
     python baselines/rd_td3.py --env-id hopper-medium --rd-coef 0 1  # TD3+BC without and with RD, as one
@@ -128,7 +128,7 @@ class Args:
     policy_noise: float = 0.2  # std of the noise on the target policy's action
     noise_clip: float = 0.5  # bound of that noise
 
-    kappa: float = 0.0  # of the lower bound mean - kappa std over the critics; 0: TD3's minimum
+    kappa: float = 0.0  # of the lower bound mean - kappa std over the critics; 0: as in TD3+BC
     q_weight: float = 2.5  # factor on q_scale: alpha of TD3+BC
     bc_weight: float = 1.0  # strength of the pull towards the data's actions; 0: none, as in TD3
     rd_coef: tuple[float, ...] = (1.0,)  # strength of RD's penalty on the critics; 0: the base algorithm
@@ -277,8 +277,8 @@ def update(agent, optimizers, batch, args, update_actor):
     batch: observations (M, B, n), actions (M, B, m) in [-1, 1], rewards (M, B), next observations (M, B, n),
     terminations (M, B), noise (M, B, m) for the target policy's action, and uniform actions (M, B, m).
     Losses are means over the batch, summed over critics and members: every member's gradient is its own, and
-    a NaN stays with its member. If all rd_coef are 0, everything of RD is left out. If only some are, their
-    members still have exactly the base algorithm's gradients, to which 0 times the penalty's are added.
+    a NaN stays with its member. If all rd_coef are 0, everything of RD is left out. If only some are,
+    members with 0 have exactly the base algorithm's gradients, to which 0 times the penalty's are added.
     No random numbers, no .item() and no branch on data in here: a CUDA graph can capture neither the members'
     generators nor .item(), and it would freeze the branch.
     """

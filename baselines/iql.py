@@ -700,7 +700,7 @@ REFERENCE_RETURNS |= dict.fromkeys(("minari-antmaze", "d4rl-antmaze", "pointmaze
 REFERENCE_RETURNS |= {"pen": (96.262799, 3076.8331017826877), "hammer": (-274.856578, 12794.134825156867)}
 REFERENCE_RETURNS |= {"door": (-56.512833, 2880.5693087298737), "relocate": (-6.425911, 4233.877797728884)}
 REFERENCE_RETURNS |= {"kitchen": (0.0, 4.0)}
-# Steps of D4RL's episodes, to which these returns belong; Minari's environments play longer
+# Steps of D4RL's episodes, to which these returns belong; most of Minari's environments play longer
 EPISODE_STEPS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200, "kitchen": 280}
 # D4RL's start and goal cells (row, column), for mazes of these shapes whose map marks none
 MAZE_CELLS = {(5, 5): ((1, 1), (3, 1)), (8, 8): ((1, 1), (6, 6)), (9, 12): ((1, 1), (7, 9))}
@@ -724,7 +724,8 @@ def open_dataset(env_id):
     folder = get_dataset_path(dataset_id) / "data"
     if not folder.exists():
         kind, _, name = dataset_id.removesuffix("-v0").replace("/", "-").partition("-")
-        tools = {"local": f"collect_local.py {name}", "ogbench": f"import_ogbench.py {name}"}
+        recorded = name.split("-singletask")[0]  # OGBench's tasks share a recording
+        tools = {"local": f"collect_local.py {recorded}", "ogbench": f"import_ogbench.py {name}"}
         tools |= {"imported": "import_d4rl.py FILE.hdf5"}
         tool = tools.get(kind)
         missing = f"{dataset_id} is not in {get_dataset_path()}"

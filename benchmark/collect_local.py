@@ -12,10 +12,11 @@
   until then, local/*/medium-v0 episodes of that policy with its noise. A training that was interrupted goes
   on.
 - antmaze-*: D4RL's recipe for AntMaze v2, in its environment (d4rl_antmaze.py). A trained ant is led from
-  cell to cell, with noise on its actions; in umaze from D4RL's start to its goal, in medium and large from
-  anywhere to the goals of the play data, in antmaze-*-diverse from anywhere to anywhere. At its goal it runs
-  on to the end of the episode, and after a fall it stays on its back. Rewards and terminations are for one
-  goal, the middle of those that an evaluation draws, at every transition that ends within 0.5 m of it.
+  cell to cell, with noise of 0.3 (D4RL's 0.2) on its actions; in umaze from D4RL's start to its goal, in
+  medium and large from anywhere to the goals of the play data, in antmaze-*-diverse from anywhere to
+  anywhere. At its goal it runs on to the end of the episode, and after a fall it stays on its back. Rewards
+  and terminations are for one goal, the middle of those that an evaluation draws, at every transition that
+  ends within 0.5 m of it.
 - antmaze_v4-*: the same ant in Gymnasium-Robotics' mazes, in the form of Minari's D4RL/antmaze: each episode
   keeps its own goal, which does not end it, and there are 0.05 s between two actions instead of 0.1 s. Five
   times D4RL's torque is at hand there; the ant asks for a quarter of it.

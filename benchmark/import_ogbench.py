@@ -91,7 +91,8 @@ def main():
         episodes = cut(**data)
     except Exception as error:  # the library's and NumPy's, of many classes
         fail(f"the library does not get {name} from {args.path or 'its server'} ({error})")
-    about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0, author="OGBench")
+    about = dict(env=env, eval_env=env, ref_min_score=0.0, ref_max_score=1.0)
+    about["author"] = "DMG contributors" if recipe else "OGBench"
     about |= dict(algorithm_name="see OGBench", requirements=["ogbench==1.2.2", "dm_control==1.0.44"])
     about["description"] = recipe or f"{args.path.name if args.path else name} of OGBench"
     about["observation_space"] = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float32)

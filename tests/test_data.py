@@ -462,6 +462,7 @@ ABSENT = {
     "nothing/like-this-v0": ["cannot download nothing/like-this-v0"],
     "pointmaze-medium": ["local/pointmaze/medium-v0", "collect_local.py"],
     "hopper-medium-v2": ["imported/hopper/medium-v2", "import_d4rl.py"],
+    "local/ogbench/scene-play-singletask-v0": ["collect_local.py ogbench-scene-play\n"],
     "hopper-medium-replay": ["mujoco/hopper/medium-replay-v0", "Name or service"],
 }
 

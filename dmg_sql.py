@@ -43,6 +43,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -337,7 +338,8 @@ def main(args=None):
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
     if is_cuda:
-        torch.cuda.set_stream(torch.cuda.Stream())  # the default stream cannot be captured
+        warnings.filterwarnings("ignore", ".*capturable=True")  # the first updates are not captured
+        torch.cuda.set_stream(torch.cuda.Stream(args.device))  # the default stream cannot be captured
 
     # --- Data, environment, agent ---
     dataset = open_dataset(args.env_id)

@@ -51,7 +51,7 @@ class Args:
     runner: Annotated[Path, tyro.conf.Positional]
     cluster: Literal["local", "slurm"] = "local"  # where: on this machine, or as Slurm jobs
     jobs: int = 0  # rows at a time; 0: as many as there are GPUs or, without one, cores; on Slurm all
-    threads: int = 1  # threads of a row on a CPU
+    threads: int = 0  # threads of a row; 0: one, or beside a GPU its share of the cores, for evaluations
     # settings of Slurm jobs, as submitit names them: slurm_partition=gpu gpus_per_node=1 timeout_min=600
     options: tuple[str, ...] = ()
     runs_dir: Path = Path("runs")  # rows go to {runs_dir}/{runner}/
@@ -254,8 +254,8 @@ def main():
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's stays
             signal.signal(number, lambda number, _: signals.append(number))
-    if args.jobs < 0 or args.threads < 1:
-        fail(f"--jobs {args.jobs} --threads {args.threads}: jobs of 0 or more and threads of 1 or more")
+    if args.jobs < 0 or args.threads < 0:
+        fail(f"--jobs {args.jobs} --threads {args.threads}: must be 0 or more")
     rows = read_rows(args.runner)
     parent = args.runs_dir / args.runner.stem
     results = ROOT / "benchmark/results" / f"{args.runner.stem}.jsonl"
@@ -265,13 +265,16 @@ def main():
     gpus = visible_gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS
     is_local = args.cluster == "local"
-    places = (len(gpus) or max(cores // args.threads, 1)) if is_local else len(todo)
+    threads = args.threads or 1
+    places = (len(gpus) or max(cores // threads, 1)) if is_local else len(todo)
     places = min(args.jobs or places, len(todo))
     try:
         if is_local:
-            run = local_runner(args.threads, gpus, places)
+            if gpus and not args.threads:
+                threads = max(cores // places, 1)
+            run = local_runner(threads, gpus, places)
         else:
-            run = slurm_runner(args.threads, args.options, parent / "submitit")
+            run = slurm_runner(threads, args.options, parent / "submitit")
     except Exception as error:
         fail(f"cannot submit to Slurm with --options {' '.join(args.options)} ({error})")
     try:

@@ -7,7 +7,8 @@ A variant is the script itself in a process of its own, as its command line woul
 dataset of HalfCheetah's size and without evaluation. Only its progress bar is another: it waits for its turn
 after each block of updates, so that what else the machine does hits all variants. Timed is all that a script
 does for its updates: drawing, updates, a look at the losses, logging. The first block warms up. The table
-has medians over rounds, and of the ratios to the baseline within a round.
+has medians over rounds, and of the ratios to the baseline within a round. On a GPU every variant holds memory
+for itself all the time: name fewer --scripts on a small card.
 
 The baseline is the algorithm as it is usually written, in the shape of the authors' code: two critics of
 nn.Linear layers, a NumPy replay buffer, PyTorch's default Adam, one run at a time.
@@ -54,7 +55,7 @@ class Args:
     # scripts to time
     scripts: tuple[Path, ...] = tuple(sorted([*ROOT.glob("*.py"), *ROOT.glob("baselines/*.py")]))
     members: tuple[int, ...] = (1, 5)  # numbers of members
-    updates: int = 1000 if IS_CUDA else 100  # updates of a block
+    updates: int = 500 if IS_CUDA else 100  # updates of a block
     rounds: int = 8  # rounds; in each every variant trains for one block
 
 
@@ -158,7 +159,7 @@ def serve(pipe, script, members, mode, updates, runs_dir):
     def finish_block(n):
         nonlocal began
         speed = n / (time.perf_counter() - began)
-        peak = torch.cuda.max_memory_allocated() / 2**20 if IS_CUDA else 0
+        peak = torch.cuda.max_memory_reserved() / 2**20 if IS_CUDA else 0
         pipe.send((speed, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
         try:
             pipe.recv()

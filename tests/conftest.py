@@ -23,6 +23,8 @@ import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from tqdm import tqdm
 
+if "TEST_CUDA" not in os.environ:  # runs are forked and compared bit by bit, for which the CPU is the place
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "baselines"), str(ROOT / "benchmark")]
 torch.set_num_threads(1)  # also: evaluation in the process that trains

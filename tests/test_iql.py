@@ -217,15 +217,6 @@ def test_an_update_asks_nothing_of_the_host_and_works_in_place():
     assert addresses() == before
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_cuda_graph_ends_where_eager_updates_end(pendulum):
-    for flag in ("--cuda-graph", "--no-cuda-graph"):
-        flags = [flag, "--device", "cuda", "--offline-steps", 50, "--seed", 1, 2]
-        run("iql", *TINY, *flags, "--runs-dir", flag[2:])
-    for name, graph in checkpoint("cuda-graph")["agent"].items():
-        torch.testing.assert_close(graph, checkpoint("no-cuda-graph")["agent"][name], atol=1e-4, rtol=0)
-
-
 def test_the_policy_moves_to_the_better_action_and_becomes_sure_of_it():
     """Episodes of one step: action 0.5 is worth 1, action -0.5 is worth 0, V lies between, nearer to 1."""
     agent, args = make((1, 2), learning_rate=1e-2, tau=0.1, **MAZES)

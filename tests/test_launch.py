@@ -68,6 +68,7 @@ def own_signals():
 def start(tmp_path, monkeypatch):
     """start(rows, options) runs launch.py in a repository that has this script alone."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     (tmp_path / "repository/benchmark").mkdir(parents=True)
     tool = shutil.copy(ROOT / "benchmark/launch.py", tmp_path / "repository/benchmark")
     Path("repository/fake.py").write_text(SCRIPT)
@@ -309,10 +310,13 @@ def test_more_jobs_than_rows_cost_nothing(start, monkeypatch):
 
 @pytest.mark.parametrize("visible, names", [(None, "01"), ("3,5", "35")])
 def test_rows_are_spread_over_gpus(start, monkeypatch, visible, names):
+    """And the cores with them."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(9), raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     start(["--seed 1", "--seed 2", "--seed 3"])
+    assert all(output(f"--seed {seed}")[0].split()[-2] == "4" for seed in (1, 2, 3))
     seen = [output(f"--seed {seed}")[0][-1] for seed in (1, 2, 3)]
     assert "".join(sorted(seen[:2])) == names and seen[2] in names
 
@@ -504,7 +508,7 @@ def test_bad_runners(name):
 
 def test_other_refusals(start, monkeypatch):
     assert "nowhere.sh is no shell script" in refused("benchmark/launch", "nowhere.sh")
-    for flag, number in (("--jobs", -1), ("--threads", 0)):
+    for flag, number in (("--jobs", -1), ("--threads", -1)):
         assert flag in start(["--seed 1"], flag, number, how=refused)
     Path("file").touch()
     assert "cannot make" in start(["--seed 1"], "--runs-dir", "file", how=refused)

@@ -196,14 +196,3 @@ def test_updates_work_in_place(script):
     before = addresses()
     script.update(agent, optimizers, batch, args, True)
     assert addresses() == before
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_cuda_graph_ends_where_eager_updates_end(script, pendulum):
-    """Also that the actor's learning rate goes on inside the graph."""
-    for flag in ("--cuda-graph", "--no-cuda-graph"):
-        flags = [flag, "--device", "cuda", "--offline-steps", 50, "--seed", 1, 2, "--lam", 0.1, 0.5]
-        run(script, *TINY, *flags, "--runs-dir", flag[2:])
-    for name, graph in checkpoint("cuda-graph")["agent"].items():
-        torch.testing.assert_close(graph, checkpoint("no-cuda-graph")["agent"][name], atol=1e-4, rtol=0)

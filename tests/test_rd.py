@@ -468,15 +468,6 @@ def test_an_update_can_be_recorded(changes):
     assert addresses() == before
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_cuda_graph_ends_where_eager_updates_end(pendulum):
-    for flag in ("--cuda-graph", "--no-cuda-graph"):
-        flags = [flag, *"--device cuda --offline-steps 50 --seed 1 2 --rd-start 20 --rd-switch 9".split()]
-        run("rd_td3", *TINY, *flags, "--runs-dir", flag[2:])
-    for name, graph in checkpoint("cuda-graph")["agent"].items():
-        torch.testing.assert_close(graph, checkpoint("no-cuda-graph")["agent"][name], atol=1e-4, rtol=0)
-
-
 # ---- runs ----
 
 FAST = [*TINY, "--hidden", 16, 16]

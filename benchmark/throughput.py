@@ -160,7 +160,8 @@ def serve(pipe, script, members, mode, updates, runs_dir):
         nonlocal began
         speed = n / (time.perf_counter() - began)
         peak = torch.cuda.max_memory_reserved() / 2**20 if IS_CUDA else 0
-        pipe.send((speed, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss: macOS counts in bytes
+        pipe.send((speed, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit))
         try:
             pipe.recv()
         except EOFError:  # measure() has closed the other end

@@ -186,12 +186,25 @@ def die_at(call):
     return lambda: setattr(os, "replace", dying)
 
 
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")  # of Linux, where an ended process may lie about for long
+    return not status.exists() or "zombie" not in status.read_text()
+
+
+def wait_until(holds):
+    until = time.time() + 60
+    while not holds():
+        assert time.time() < until
+        time.sleep(0.02)
+
+
 def wait_for_evaluations(number, folder="runs"):
     """Until the run of a process has made so many evaluations."""
-    until = time.time() + 60
-    while not list(Path(folder).glob("*/result.json")) or len(returns(folder)[0]) < number:
-        assert time.time() < until
-        time.sleep(0.01)
+    wait_until(lambda: list(Path(folder).glob("*/result.json")) and len(returns(folder)[0]) >= number)
 
 
 def error_line(done):

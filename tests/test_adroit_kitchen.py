@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,28 +12,12 @@ import numpy as np
 import pytest
 import rd_td3
 import torch
-from conftest import (
-    PENDULUM,
-    ROOT,
-    TINY,
-    assert_equal,
-    checkpoint,
-    die_at,
-    ended,
-    fork,
-    make_episode,
-    refused,
-    result,
-    run,
-    run_dir,
-    store,
-)
+from conftest import PENDULUM, ROOT, TINY, checkpoint, make_episode, refused, result, run, store
 from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
     OBS_ELEMENT_GOALS,
     OBS_ELEMENT_INDICES,
     KitchenEnv,
 )
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dmg_finetune
 import dmg_offline as dmg
@@ -305,14 +288,6 @@ def test_every_update_of_both_phases_has_dropout_of_its_own():
     assert not any(torch.equal(*pair) for pair in itertools.combinations([first for first, _ in drawn], 2))
 
 
-def test_an_update_with_dropout_asks_nothing_of_the_host():
-    """For the CUDA graph, whose inputs the factors are."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        agent, args = agent_of((1, 2), dropout=0.4)
-        batch = [torch.zeros(2, 8, *width) for width in ((5,), (3,), (), (5,), (), (16,), (12,))]
-        iql.update(agent, iql.make_optimizers(agent, args), batch, args)
-
-
 def test_policies_act_without_dropout(monkeypatch):
     store(PENDULUM, [recorded(gym.make("Pendulum-v1"), number, 30) for number in range(2)])
     run("iql", *DROPOUT)
@@ -329,24 +304,6 @@ def test_policies_act_without_dropout(monkeypatch):
         agent.log_std[:] = -5
     acts = [iql.explore(agent, x[0, :1], generators_of(seed), 1, args) for seed in range(20)]
     np.testing.assert_allclose(acts, agent.actor(x[:, :1])[0].detach().numpy()[None].repeat(20, 0), atol=0.05)
-
-
-def test_a_killed_run_with_dropout_resumes_bit_for_bit(pendulum):
-    """Offline and online; and members are two runs."""
-    options = [*DROPOUT, "--offline-steps", 15, "--online-steps", 15, "--runs-dir"]
-    run("iql", *options, "unbroken", "--seed", 1, 2)
-    for call in (5, 10):
-        folder = f"killed{call}"
-        ended(fork("iql", *options, folder, "--seed", 1, 2, before=die_at(call)), -signal.SIGKILL)
-        run("iql", "--resume", run_dir(folder))
-        assert_equal(checkpoint("unbroken"), checkpoint(folder))
-    two = checkpoint("unbroken")
-    run("iql", *options, "alone", "--seed", 2)
-    one = checkpoint("alone")
-    assert torch.equal(two["generators"][1], one["generators"][0])
-    for name in one["agent"].keys() - {"mean", "std"}:
-        of_member = two["agent"][name].unflatten(0, (-1, 2))[:, 1]
-        torch.testing.assert_close(of_member.flatten(), one["agent"][name].flatten(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("value", ["1", "-0.1", "nan"])

@@ -1,4 +1,4 @@
-"""What needs a GPU: TEST_CUDA=1 bash tests/run.sh tests/test_cuda.py. Without that word no test sees one."""
+"""What needs a GPU: TEST_CUDA=1 bash tests/run.sh -k test_cuda. Without that word no test sees one."""
 
 import copies
 import pytest

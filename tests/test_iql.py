@@ -6,14 +6,12 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
-import gymnasium as gym
 import iql
 import numpy as np
 import pytest
 import torch
 from conftest import (
     PENDULUM,
-    PENDULUM_ENV,
     TINY,
     assert_equal,
     checkpoint,
@@ -34,7 +32,6 @@ from scipy import stats
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_finetune import Recorder, assert_stored_as_it_was, store_recorder
 from test_math import ACT, BATCH, OBS, assert_close, batch_of
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 OFFLINE = [*TINY, "--offline-steps", 15, "--hidden", 16, 16]
 BOTH = [*OFFLINE, "--online-steps", 25]  # checkpoints at 0, 10, 15, 20, 30 and 40
@@ -194,27 +191,6 @@ def test_initialisation_is_orthogonal_and_of_the_seed():
     (first, second), (other, _) = nets_of(agent)["qf"], nets_of(agent, 1)["qf"]
     assert not np.allclose(first[0], second[0]) and not np.allclose(first[0], other[0])
     assert agent.log_std.shape == (3, 1, ACT) and not agent.log_std.any()
-
-
-def test_an_update_asks_nothing_of_the_host_and_works_in_place():
-    """For the CUDA graph: to read a number raises here, and nothing that lasts may move in memory."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        agent, args = make((1, 2, 3))
-        batch = [torch.zeros(3, BATCH, *width) for width in ((OBS,), (ACT,), (), (OBS,), ())]
-        losses = iql.update(agent, iql.make_optimizers(agent, args), batch, args)
-        with pytest.raises(DataDependentOutputException):
-            losses["vf_loss"].tolist()
-
-    def addresses():
-        state = [t for optimizer in optimizers.values() for s in optimizer.state.values() for t in s.values()]
-        return [t.data_ptr() for t in (*agent.state_dict().values(), *state)]
-
-    agent, args = make((1, 2, 3))
-    optimizers = iql.make_optimizers(agent, args)
-    iql.update(agent, optimizers, floats(3), args)  # Adam makes its state
-    before = addresses()
-    iql.update(agent, optimizers, floats(3), args)
-    assert addresses() == before
 
 
 def test_the_policy_moves_to_the_better_action_and_becomes_sure_of_it():
@@ -421,20 +397,6 @@ def test_the_spread_of_samples_is_log_std_within_its_range():
     assert np.abs(actions.mean(0)).max() < 0.1 and np.abs(actions).max() == 1
 
 
-def test_an_evaluation_plays_the_mean(pendulum):
-    run("iql", *TINY)
-    agent = iql.Agent([(1,)], np.zeros(3), np.ones(3), 1, iql.Args(**result()["args"]))
-    agent.load_state_dict(checkpoint()["agent"])
-    env, total, truncated = gym.make(PENDULUM_ENV), 0.0, False
-    seed = np.random.SeedSequence((1, 40)).generate_state(1)  # of the last evaluation's first episode
-    observation, _ = env.reset(seed=int(seed[0]))
-    while not truncated:
-        mean = agent.actor(torch.tensor(observation)[None, None])[0, 0]
-        observation, reward, _, truncated, _ = env.step(2 * mean.detach().numpy())
-        total += reward
-    assert total == pytest.approx(returns()[0][-1][0], rel=1e-3)
-
-
 def test_what_members_write(pendulum):
     run("iql", *BOTH, "--seed", 4, 2)
     saved = result()
@@ -454,10 +416,10 @@ def test_what_members_write(pendulum):
 
 
 def test_two_members_are_two_runs(pendulum):
-    run("iql", *BOTH, "--seed", 1, 2)
+    run("iql", *BOTH, "--dropout", 0.4, "--seed", 1, 2)
     two = checkpoint()
     for m in range(2):
-        run("iql", *BOTH, "--seed", m + 1, "--runs-dir", f"alone{m}")
+        run("iql", *BOTH, "--dropout", 0.4, "--seed", m + 1, "--runs-dir", f"alone{m}")
         one = checkpoint(f"alone{m}")
         assert torch.equal(two["generators"][m], one["generators"][0])
         torch.testing.assert_close(online_rows()[m], online_rows(f"alone{m}")[0], atol=1e-3, rtol=1e-3)
@@ -479,9 +441,9 @@ def killed(call, *argv):
 
 def test_a_killed_run_resumes_bit_for_bit(pendulum):
     """In each phase and between them; the third time it dies between the two files of a save."""
-    options = [*BOTH, "--seed", 1, 2, "--normalize-rewards", "--runs-dir"]
+    options = [*BOTH, "--seed", 1, 2, "--normalize-rewards", "--dropout", 0.4, "--runs-dir"]
     run("iql", *options, "unbroken")
-    for call, step in (5, 10), (7, 15), (10, 20), (11, 30):
+    for call, step in (7, 15), (11, 30):
         folder = f"killed{call}"
         killed(call, *options, folder)
         assert checkpoint(folder)["run"]["step"] == step

@@ -19,7 +19,7 @@ import pytest
 import submitit
 import torch
 import tyro
-from conftest import PENDULUM, ROOT, TINY, ended, error_line, fork, refused, result, run
+from conftest import PENDULUM, ROOT, TINY, ended, error_line, fork, is_alive, refused, result, run, wait_until
 
 # Stands in for a script of the repository: 20 updates, which it does not reach where a flag says so
 SCRIPT = """
@@ -68,7 +68,7 @@ def own_signals():
 def start(tmp_path, monkeypatch):
     """start(rows, options) runs launch.py in a repository that has this script alone."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "repository/benchmark").mkdir(parents=True)
     tool = shutil.copy(ROOT / "benchmark/launch.py", tmp_path / "repository/benchmark")
     Path("repository/fake.py").write_text(SCRIPT)
@@ -91,18 +91,6 @@ def output(row):
 def processes():
     """The process ids of the rows that wait."""
     return [int(path.name) for path in Path("runs/rows").glob("*/*/*") if path.name.isdigit()]
-
-
-def is_alive(pid):
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "zombie" not in status.read_text()
-
-
-def wait_until(holds):
-    until = time.time() + 60
-    while not holds():
-        assert time.time() < until
-        time.sleep(0.02)
 
 
 def stopped(process):
@@ -463,6 +451,7 @@ def test_a_mistyped_flag_and_a_killed_row(start):
     assert f"--killed (code -9, given --killed --runs-dir {folder_of('--killed')} 1 None; " in killed
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full disk")
 def test_a_full_disk_is_named(start):
     folder_of("--seed 1").mkdir(parents=True)
     (folder_of("--seed 1") / "output.txt").symlink_to("/dev/full")
@@ -590,6 +579,7 @@ if [ "$1" = -j ]; then kill -0 "$2" && echo "$2|RUNNING|here" || echo "$2|COMPLE
 }
 
 
+@pytest.mark.skipif(not shutil.which("setsid"), reason="the stand-in for Slurm starts jobs by setsid")
 def test_ctrl_c_cancels_jobs_and_the_same_command_goes_on(start, monkeypatch, tmp_path):
     """With all of submitit."""
     (tmp_path / "bin").mkdir()

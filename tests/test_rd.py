@@ -23,7 +23,6 @@ from conftest import (
     run_dir,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import dmg_offline as dmg
 
@@ -93,7 +92,7 @@ class Reference:
     def q(self, name, s, a):
         return [self.out(net, s, a)[:, 0] for net in self.nets[name]]
 
-    def bound(self, qs, kappa, sign):
+    def bound(self, qs, kappa, sign=-1):
         """Mean + sign kappa std; minimum (sign -1) or maximum (sign 1) if kappa is 0."""
         if not kappa:
             return torch.stack(qs).min(0)[0] if sign < 0 else torch.stack(qs).max(0)[0]
@@ -200,58 +199,6 @@ def test_updates_equal_their_formulas(name):
         assert stages == (3 * [args.rd_switch > 1e6] if args.rd_switch != 1.5 else [True, True, False])
 
 
-def base_update(agent, optimizers, batch, args, update_actor):
-    """TD3+BC and TD3-N, without a line of RD."""
-    s, a, r, s2, d, noise, _ = batch
-    with torch.no_grad():
-        q2 = agent.qf_target(s2, (agent.actor_target(s2) + noise).clamp(-1, 1))
-        q2 = q2.mean(0) - args.kappa * q2.std(0) if args.kappa else q2.amin(0)
-        y = r + args.gamma * (1 - d) * q2
-    optimizers["qf"].zero_grad()
-    (agent.qf(s, a) - y).square().mean(-1).sum().backward()
-    optimizers["qf"].step()
-    if update_actor:
-        p = agent.actor(s)
-        q = agent.qf(s, p)
-        q = q.mean(0) - args.kappa * q.std(0) if args.kappa else q[0]
-        if args.bc_weight:
-            scale = args.q_weight / q.detach().abs().mean(-1, keepdim=True)
-            loss = (-scale * q + (p - a).square().mean(-1)).mean(-1)
-        else:
-            loss = -q.mean(-1)
-        optimizers["actor"].zero_grad()
-        loss.sum().backward()
-        optimizers["actor"].step()
-        with torch.no_grad():
-            for slow, fast in ((agent.actor_target, agent.actor), (agent.qf_target, agent.qf)):
-                torch._foreach_lerp_([*slow.parameters()], [*fast.parameters()], args.tau)
-
-
-@pytest.mark.parametrize("changes", [{}, TD3_N], ids=["TD3+BC", "TD3-N"])
-def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
-    """Alone, where nothing of RD moves, and beside a member with RD."""
-    ends = []
-    for one_update, coef in ((base_update, 0.0), (rd.update, 0.0), (rd.update, 0.1)):
-        agent, optimizers, args = make([(1, 0.0), (2, coef)], torch.float32, **changes)
-        before = nets_of(agent, 0)
-        for t in range(1, 9):
-            one_update(agent, optimizers, [x.float() for x in batch_of(2, seed=t)], args, t % 2 == 0)
-        ends.append([nets_of(agent, m) for m in range(2)])
-        if not coef:
-            assert all(torch.equal(x, y) for n in RD for x, y in zip(before[n][0], ends[-1][0][n][0]))
-            assert (
-                not any(optimizers[n].state for n in RD)
-                and not agent.updates.any()
-                and not agent.in_stage_2.any()
-            )
-    base, without, beside = ends
-    for name in BASE:
-        assert_equal(base[0][name], without[0][name], name)
-        assert_equal(base[1][name], without[1][name], name)
-        assert_equal(base[0][name], beside[0][name], name)
-        assert not torch.equal(base[1][name][0][0], beside[1][name][0][0]), name
-
-
 # ---- the penalty ----
 
 
@@ -288,23 +235,6 @@ def test_the_penalty_is_the_cosine_of_the_last_layers_kernel():
             torch.testing.assert_close(x, y)
         for network in (agent.actor, agent.ood_actor):
             assert not any(p.grad is not None for p in network.parameters())
-
-
-@pytest.mark.parametrize("stage", [False, True])
-def test_the_penalty_moves_no_policy(stage):
-    """Without an update of the actors no gradient comes to them; the clone's is that of cloning alone."""
-    agent, optimizers, args = make([(1, 100.0)])
-    agent.in_stage_2.fill_(stage)
-    batch = batch_of(1)
-    loss = (agent.clone(batch[0]) - batch[1]).square().mean()
-    expected = torch.autograd.grad(loss, [*agent.clone.parameters()])
-    before = nets_of(agent, 0)
-    rd.update(agent, optimizers, batch, args, False)
-    for name in ("actor", "ood_actor"):
-        assert all(p.grad is None for p in getattr(agent, name).parameters())
-        assert_equal(before[name], nets_of(agent, 0)[name])
-    for p, gradient in zip(agent.clone.parameters(), expected):
-        torch.testing.assert_close(p.grad, gradient)
 
 
 def test_the_penalty_separates_features():
@@ -379,50 +309,6 @@ def test_the_clone_and_the_ood_policy_learn(kappa_ood):
 # ---- ensembles and members ----
 
 
-def test_the_critics_of_an_ensemble_are_independent():
-    """Ten different beginnings; and what is changed in one critic changes that one's gradient alone."""
-    members = MEMBERS[:2]
-    gradients = []
-    for is_changed in (False, True):
-        agent, optimizers, args = make(members, **TD3_N)
-        first = [agent.qf.net[0].weight[2 * i].detach().flatten() for i in range(10)]
-        assert all((x - y).abs().max() > 0.1 for i, x in enumerate(first) for y in first[:i])
-        if is_changed:
-            for p in agent.qf.parameters():
-                p.data[2 * 4 + 1] *= 1.1  # critic 4 of member 1
-        rd.update(agent, optimizers, batch_of(2), args, False)
-        gradients.append([p.grad for p in agent.qf.parameters()])
-    others = torch.arange(20) != 9
-    for x, y in zip(*gradients):
-        assert torch.equal(x[others], y[others]) and not torch.equal(x[9], y[9])
-
-
-@pytest.mark.parametrize("changes", [{}, TD3_N], ids=["TD3+BC", "TD3-N"])
-def test_a_member_among_three_is_alone(changes):
-    """Also in which stage it is; and a neighbour's NaN does not come to it."""
-    ends = []
-    for rows, poison in ((range(3), False), (range(1, 2), False), (range(3), True)):
-        agent, optimizers, args = make([(1, 0.1), (2, 0.2), (3, 0.3)][rows.start : rows.stop], **changes)
-        agent.distance[:] = torch.tensor([0.0, 0.01, 0.0])[rows.start : rows.stop]
-        with torch.no_grad():
-            next(agent.qf.parameters())[0] += torch.nan if poison else 0
-        for t in range(1, 9):
-            batch = [x[rows.start : rows.stop] for x in batch_of(seed=t)]
-            losses = rd.update(agent, optimizers, batch, args, t % 2 == 0)
-        ends.append((nets_of(agent, len(rows) // 2), agent.in_stage_2[len(rows) // 2].item(), losses))
-    (among, stage, _), (alone, stage_alone, _), (poisoned, _, losses) = ends
-    for name in among:
-        for x, y, z in zip(sum(among[name], []), sum(alone[name], []), sum(poisoned[name], [])):
-            torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
-            assert torch.equal(x, z), name
-    assert (
-        stage is stage_alone is False
-        and losses["qf_loss"][0].isnan()
-        and losses["in_stage_2"].tolist()[2] == 1
-    )
-    assert all(loss[1:].isfinite().all() for loss in losses.values())
-
-
 def test_a_seeds_base_does_not_depend_on_rd():
     """The networks begin as those of dmg_offline, and its first batches and noise are the same."""
     args = replace(rd.Args(), batch_size=100)
@@ -440,32 +326,8 @@ def test_a_seeds_base_does_not_depend_on_rd():
     theirs = dmg.Agent([(5, 0.0, 0.0)], np.zeros(OBS), np.ones(OBS), ACT, args)
     for name in BASE:
         assert_equal(getattr(ours, name).state_dict(), getattr(theirs, name).state_dict())
-
-
-# ---- CUDA graphs ----
-
-
-@pytest.mark.parametrize("changes", [{}, dict(ood="uniform"), TD3_N | dict(kappa_ood=1.0)])
-def test_an_update_can_be_recorded(changes):
-    """It asks nothing of the host (tensors without values raise), and works in the memory it has."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        agent, optimizers, args = make(dtype=torch.float32, **changes)
-        widths = ((OBS,), (ACT,), (), (OBS,), (), (ACT,), (ACT,))
-        batch = [torch.zeros(3, BATCH, *width) for width in widths]
-        for update_actor in (False, True):
-            losses = rd.update(agent, optimizers, batch, args, update_actor)
-        with pytest.raises(DataDependentOutputException):
-            losses["qf_loss"].tolist()
-
-    def addresses():
-        state = [t for optimizer in optimizers.values() for s in optimizer.state.values() for t in s.values()]
-        return [t.data_ptr() for t in (*agent.state_dict().values(), *state)]
-
-    agent, optimizers, args = make(**changes)
-    rd.update(agent, optimizers, batch_of(), args, True)  # Adam makes its state
-    before = addresses()
-    rd.update(agent, optimizers, batch_of(), args, True)
-    assert addresses() == before
+    ensemble = make(**TD3_N)[0].qf.net[0].weight.detach().flatten(1)
+    assert torch.pdist(ensemble).min() > 0.1  # critics and members begin differently
 
 
 # ---- runs ----
@@ -510,15 +372,14 @@ def test_a_single_critic_and_the_base_alone(pendulum):
     assert state["qf"]["state"] and not state["clone"]["state"] and not state["ood_actor"]["state"]
 
 
-@pytest.mark.parametrize("call", [5, 6])
-def test_a_killed_run_resumes_bit_for_bit(call, pendulum):
+def test_a_killed_run_resumes_bit_for_bit(pendulum):
     """SIGKILL in the third save; one seed is in stage 2 by then, the other enters it later."""
     options = [
         *FAST,
         *"--seed 4 2 --rd-coef 0.01 --rd-start 8 --rd-switch 1.05 --learning-rate 0.003".split(),
     ]
     run("rd_td3", *options, "--runs-dir", "unbroken")
-    ended(fork("rd_td3", *options, before=die_at(call)), -signal.SIGKILL)
+    ended(fork("rd_td3", *options, before=die_at(5)), -signal.SIGKILL)
     state = checkpoint()
     assert state["run"]["step"] == 10 and state["agent"]["updates"].tolist() == [10, 10]
     assert state["agent"]["in_stage_2"].tolist() == [True, False] and (state["agent"]["distance"] > 0).all()

@@ -8,13 +8,12 @@ import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import rd_sac as rd
+import test_rd
 import torch
 from conftest import (
-    PENDULUM_ENV,
     TINY,
     assert_equal,
     checkpoint,
@@ -31,7 +30,6 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import dmg_offline as dmg
 
@@ -183,7 +181,7 @@ def plain(arrays):
     return nn.Sequential(*layers[:-1])
 
 
-class Reference:
+class Reference(test_rd.Reference):
     """One member in plain PyTorch: every critic by itself, formulas as rd_sac's docstring has them."""
 
     def __init__(self, agent, m, args):
@@ -218,20 +216,6 @@ class Reference:
 
     def q(self, name, s, a):
         return [net(torch.cat([s, a], 1))[:, 0] for net in self.nets[name]]
-
-    def bound(self, qs, kappa, sign=-1):
-        """Mean + sign kappa std; minimum (sign -1) or maximum (sign 1) if kappa is 0."""
-        if not kappa:
-            return torch.stack(qs).min(0)[0] if sign < 0 else torch.stack(qs).max(0)[0]
-        mean = sum(qs) / len(qs)
-        return mean + sign * kappa * (sum((q - mean) ** 2 for q in qs) / (len(qs) - 1)).sqrt()
-
-    def step(self, name, loss):
-        """A step of Adam with this loss's gradient, which must not reach other networks."""
-        parameters = self.adam[name].param_groups[0]["params"]
-        for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
-            p.grad = gradient
-        self.adam[name].step()
 
     def update(self, batch, update_actor):
         s, a, r, s2, d, noise, uniform = batch
@@ -337,87 +321,6 @@ def test_updates_equal_their_formulas(name):
         assert stages == (3 * [True] if args.rd_switch > 1e6 else [True, True, False])
 
 
-def base_update(agent, optimizers, batch, args):
-    """CQL and SAC-N, without a line of RD."""
-    s, a, r, s2, d, noise, uniform = batch
-
-    def bound(q):
-        return q.mean(0) - args.kappa * q.std(0) if args.kappa else q.amin(0)
-
-    p, log_pi = rd.sample(agent, s, noise[0])
-    optimizers["log_alpha"].zero_grad()
-    (agent.log_alpha * (-log_pi.detach().mean(-1) + ACT)).sum().backward()
-    optimizers["log_alpha"].step()
-    optimizers["actor"].zero_grad()
-    alpha = agent.log_alpha.detach().exp().unsqueeze(-1)
-    (alpha * log_pi - bound(agent.qf(s, p))).mean(-1).sum().backward()
-    optimizers["actor"].step()
-    with torch.no_grad():
-        p2, log_pi = rd.sample(agent, s2, noise[1])
-        q2 = bound(agent.qf_target(s2, p2))
-        y = r + args.gamma * (1 - d) * (q2 - alpha * log_pi if args.backup_entropy else q2)
-    q = agent.qf(s, a)
-    loss = (q - y).square().mean(-1).sum(0)
-    if args.cql_alpha:
-        loss = loss + args.cql_alpha * rd.cql_gap(agent, q, s, s2, noise[2:], uniform[1:]).sum(0)
-    optimizers["qf"].zero_grad()
-    loss.sum().backward()
-    optimizers["qf"].step()
-    with torch.no_grad():
-        torch._foreach_lerp_([*agent.qf_target.parameters()], [*agent.qf.parameters()], args.tau)
-
-
-@pytest.mark.parametrize("changes", [{}, SAC_N], ids=["CQL", "SAC-N"])
-def test_without_rd_it_is_the_base_algorithm_bit_for_bit(changes):
-    """Alone, where nothing of RD moves, and beside a member with RD."""
-    ends = []
-    for is_base, coef in ((True, 0.0), (False, 0.0), (False, 0.1)):
-        agent, optimizers, args = make([(1, 0.0), (2, coef)], torch.float32, **changes)
-        with torch.no_grad():
-            agent.log_alpha.zero_()
-        before = nets_of(agent, 0)
-        for t in range(1, 7):
-            batch = [x.float() for x in batch_of(2, seed=t, k=K if args.cql_alpha else 0)]
-            if is_base:
-                base_update(agent, optimizers, batch, args)
-            else:
-                rd.update(agent, optimizers, batch, args, True)
-        ends.append([nets_of(agent, m) for m in range(2)])
-        if not coef:
-            assert all(torch.equal(x, y) for n in RD for x, y in zip(before[n][0], ends[-1][0][n][0]))
-            assert (
-                not any(optimizers[n].state for n in RD)
-                and not agent.updates.any()
-                and not agent.in_stage_2.any()
-            )
-    base, without, beside = ends
-    for name in (*BASE, "log_alpha"):
-        assert_equal(base[0][name], without[0][name], name)
-        assert_equal(base[1][name], without[1][name], name)
-        assert_equal(base[0][name], beside[0][name], name)
-    for name in BASE:
-        assert not torch.equal(base[1][name][0][0], beside[1][name][0][0]), name
-
-
-@pytest.mark.parametrize("stage", [False, True])
-def test_the_penalty_moves_no_policy(stage):
-    """Without an update of the policies no gradient comes to them; the clone's is that of cloning alone."""
-    agent, optimizers, args = make([(1, 100.0)])
-    agent.in_stage_2.fill_(stage)
-    batch = batch_of(1)
-    loss = (agent.clone(batch[0]) - batch[1]).square().mean()
-    expected = torch.autograd.grad(loss, [*agent.clone.parameters()])
-    before = nets_of(agent, 0)
-    rd.update(agent, optimizers, batch, args, False)
-    after = nets_of(agent, 0)
-    for name in ("actor", "log_std", "ood_actor"):
-        assert all(p.grad is None for p in getattr(agent, name).parameters())
-        assert_equal(before[name], after[name])
-    assert agent.log_alpha.grad is None and not torch.equal(before["qf"][0][0], after["qf"][0][0])
-    for p, gradient in zip(agent.clone.parameters(), expected):
-        torch.testing.assert_close(p.grad, gradient)
-
-
 # ---- the temperature ----
 
 
@@ -450,53 +353,6 @@ def test_the_entropy_tends_to_its_target():
 # ---- ensembles and members ----
 
 
-@pytest.mark.parametrize("changes", [dict(critics=4), SAC_N], ids=["CQL", "SAC-N"])
-def test_the_critics_of_an_ensemble_are_independent(changes):
-    """Different beginnings; and what is changed in one critic changes that one's gradient alone."""
-    gradients = []
-    for is_changed in (False, True):
-        agent, optimizers, args = make(MEMBERS[:2], **changes)
-        first = [agent.qf.net[0].weight[2 * i].detach().flatten() for i in range(args.critics)]
-        assert all((x - y).abs().max() > 0.1 for i, x in enumerate(first) for y in first[:i])
-        if is_changed:
-            for p in agent.qf.parameters():
-                p.data[2 * 2 + 1] *= 1.1  # critic 2 of member 1
-        batch = batch_of(2, k=K if args.cql_alpha else 0)
-        rd.update(agent, optimizers, batch, args, False)
-        gradients.append([p.grad for p in agent.qf.parameters()])
-    others = torch.arange(2 * args.critics) != 5
-    for x, y in zip(*gradients):
-        assert torch.equal(x[others], y[others])
-    assert not torch.equal(gradients[0][0][5], gradients[1][0][5])
-
-
-@pytest.mark.parametrize("changes", [{}, SAC_N], ids=["CQL", "SAC-N"])
-def test_a_member_among_three_is_alone(changes):
-    """Also its temperature and stage; and a neighbour's NaN does not come to it."""
-    ends = []
-    for rows, poison in ((slice(0, 3), False), (slice(1, 2), False), (slice(0, 3), True)):
-        agent, optimizers, args = make([(1, 0.1), (2, 0.2), (3, 0.3)][rows], **changes)
-        agent.distance[:] = torch.tensor([0.0, 0.01, 0.0])[rows]
-        with torch.no_grad():
-            next(agent.qf.parameters())[0] += torch.nan if poison else 0
-        for t in range(1, 7):
-            batch = of_members(batch_of(seed=t, k=K if args.cql_alpha else 0), rows)
-            losses = rd.update(agent, optimizers, batch, args, True)
-        m = len(agent.in_stage_2) // 2
-        ends.append((nets_of(agent, m), agent.in_stage_2[m].item(), losses))
-    (among, stage, _), (alone, stage_alone, _), (poisoned, _, losses) = ends
-    for name in among:
-        for x, y, z in zip(sum(among[name], []), sum(alone[name], []), sum(poisoned[name], [])):
-            torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
-            assert torch.equal(x, z), name
-    assert (
-        stage is stage_alone is False
-        and losses["qf_loss"][0].isnan()
-        and losses["in_stage_2"].tolist()[2] == 1
-    )
-    assert all(loss[1:].isfinite().all() for loss in losses.values())
-
-
 def test_what_a_seed_draws():
     """Its own, whatever its neighbours; rows and networks as in dmg_offline; nothing of CQL without CQL."""
     args = replace(rd.Args(), batch_size=100, cql_actions=K)
@@ -518,32 +374,6 @@ def test_what_a_seed_draws():
     theirs = dmg.Agent([(5, 0.0, 0.0)], np.zeros(OBS), np.ones(OBS), ACT, args)
     for name in ("actor", "qf", "qf_target"):
         assert_equal(getattr(ours, name).state_dict(), getattr(theirs, name).state_dict())
-
-
-# ---- CUDA graphs ----
-
-
-@pytest.mark.parametrize("changes", [{}, dict(ood="uniform"), SAC_N | dict(kappa_ood=1.0)])
-def test_an_update_can_be_recorded(changes):
-    """It asks nothing of the host (tensors without values raise), and works in the memory it has."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        agent, optimizers, args = make(dtype=torch.float32, **changes)
-        batch = [torch.zeros(x.shape) for x in batch_of(k=K if args.cql_alpha else 0)]
-        for update_actor in (False, True):
-            losses = rd.update(agent, optimizers, batch, args, update_actor)
-        with pytest.raises(DataDependentOutputException):
-            losses["qf_loss"].tolist()
-
-    def addresses():
-        state = [t for optimizer in optimizers.values() for s in optimizer.state.values() for t in s.values()]
-        return [t.data_ptr() for t in (*agent.state_dict().values(), *state)]
-
-    agent, optimizers, args = make(**changes)
-    batch = batch_of(k=K if args.cql_alpha else 0)
-    rd.update(agent, optimizers, batch, args, True)  # Adam makes its state
-    before = addresses()
-    rd.update(agent, optimizers, batch, args, True)
-    assert addresses() == before
 
 
 # ---- runs ----
@@ -583,29 +413,11 @@ def test_sac_n_without_rd_logs_what_it_has(pendulum):
     assert rates == {name: 3e-4 for name in ("qf", "actor", "log_alpha", "clone", "ood_actor")}
 
 
-def test_an_evaluation_plays_the_tanh_of_the_mean(pendulum):
-    """Without noise, and without the second head of the network."""
-    run("rd_sac", *FAST, "--offline-steps", 10)
-    state, args = checkpoint()["agent"], replace(rd.Args(), hidden=(16, 16))
-    agent = rd.Agent([(1, 1e-3)], np.zeros(3), np.ones(3), 1, args)
-    agent.load_state_dict(state)
-    env, total, truncated = gym.make(PENDULUM_ENV), 0.0, False
-    seed = np.random.SeedSequence((1, 10)).generate_state(1)
-    observation, _ = env.reset(seed=int(seed[0]))
-    while not truncated:
-        x = (torch.tensor(observation).view(1, 1, 3) - agent.mean) / agent.std
-        mean = agent.actor[:-1](x).detach()
-        observation, reward, _, truncated, _ = env.step(2 * torch.tanh(mean).numpy().ravel())
-        total += reward
-    assert total == pytest.approx(returns()[0][-1][0], rel=1e-3)
-
-
-@pytest.mark.parametrize("call", [5, 6])
-def test_a_killed_run_resumes_bit_for_bit(call, pendulum):
+def test_a_killed_run_resumes_bit_for_bit(pendulum):
     """SIGKILL in the third save, before stage 2."""
     options = [*FAST, *"--seed 4 2 --rd-coef 0.01 --rd-start 17 --rd-switch 9 --learning-rate 0.003".split()]
     run("rd_sac", *options, "--runs-dir", "unbroken")
-    ended(fork("rd_sac", *options, before=die_at(call)), -signal.SIGKILL)
+    ended(fork("rd_sac", *options, before=die_at(5)), -signal.SIGKILL)
     state = checkpoint()
     assert state["run"]["step"] == 10 and state["agent"]["updates"].tolist() == [10, 10]
     assert not state["agent"]["in_stage_2"].any() and (state["agent"]["log_alpha"] != 0).all()

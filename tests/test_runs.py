@@ -1,6 +1,8 @@
 """The scripts as a user runs them: members, resuming, kills, full disks, bad arguments, worker processes."""
 
 import fcntl
+import functools
+import io
 import math
 import os
 import re
@@ -30,6 +32,7 @@ from conftest import (
     ended,
     error_line,
     fork,
+    is_alive,
     pendulum_episodes,
     refused,
     result,
@@ -38,6 +41,7 @@ from conftest import (
     run_dir,
     store,
     wait_for_evaluations,
+    wait_until,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_math import SCRIPTS
@@ -179,26 +183,14 @@ def stopped(pendulum):
     return run_dir() / "checkpoint.pt"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("call", [5, 6])
-def test_a_run_killed_while_it_saves_resumes_bit_for_bit(script, call, pendulum):
+def test_a_run_killed_while_it_saves_resumes_bit_for_bit(call, pendulum):
     """SIGKILL in the third save, before result.json or the checkpoint is in place."""
     options = [*FAST, "--seed", 1, 2]
-    run(script, *options, "--runs-dir", "unbroken")
-    ended(fork(script, *options, before=die_at(call)), -signal.SIGKILL)
+    run("dmg_offline", *options, "--runs-dir", "unbroken")
+    ended(fork("dmg_offline", *options, before=die_at(call)), -signal.SIGKILL)
     assert checkpoint()["run"]["step"] == 10  # of the second save
-    run(script, "--resume", run_dir())
-    assert_equal(checkpoint("unbroken"), checkpoint())
-    assert_equal(result("unbroken"), result())
-
-
-def test_a_run_killed_between_offline_and_online_updates_resumes_bit_for_bit(pendulum):
-    """The evaluation at step 30 follows random actions: it must not note the last offline losses."""
-    options = [*FAST, "--offline-steps", 20, "--online-steps", 20, "--learning-starts", 10]
-    run("dmg_finetune", *options, "--runs-dir", "unbroken")
-    ended(fork("dmg_finetune", *options, before=die_at(7)), -signal.SIGKILL)
-    assert checkpoint()["run"]["step"] == 20
-    run("dmg_finetune", "--resume", run_dir())
+    run("dmg_offline", "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
     assert_equal(result("unbroken"), result())
 
@@ -207,15 +199,13 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(pendulum):
     options = [*FAST, "--offline-steps", 400]
     run("dmg_offline", *options, "--runs-dir", "unbroken")
     process = fork("dmg_offline", *options)
-    for evaluations in (3, 8):
-        wait_for_evaluations(evaluations)
-        process.kill()
-        ended(process, -signal.SIGKILL)
-        with SummaryWriter(str(run_dir() / "seed1")) as writer:  # as if more had come to the disk by then
-            writer.add_scalar("losses/qf_loss", 1.0, 399)
-        time.sleep(1)  # TensorBoard's files are in order by the second
-        process = fork("dmg_offline", "--resume", run_dir())
-    ended(process, 0)
+    wait_for_evaluations(5)
+    process.kill()
+    ended(process, -signal.SIGKILL)
+    with SummaryWriter(str(run_dir() / "seed1")) as writer:  # as if more had come to the disk by then
+        writer.add_scalar("losses/qf_loss", 1.0, 399)
+    time.sleep(1)  # TensorBoard's files are in order by the second
+    run("dmg_offline", "--resume", run_dir())
     assert_equal(checkpoint("unbroken"), checkpoint())
     assert_equal(result("unbroken"), result())
     assert scalars() == scalars(folder="unbroken")
@@ -368,14 +358,14 @@ BAD_CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
-def test_bad_checkpoints(kind, stopped):
-    spoil, words = BAD_CHECKPOINTS[kind]
-    state = torch.load(stopped, weights_only=True)
-    spoil(state)
-    torch.save(state, stopped)
-    assert words in resume_is_refused(stopped)
-    assert not Path("executed").exists()
+def test_bad_checkpoints(stopped):
+    good = stopped.read_bytes()
+    for kind, (spoil, words) in BAD_CHECKPOINTS.items():
+        state = torch.load(io.BytesIO(good), weights_only=True)
+        spoil(state)
+        torch.save(state, stopped)
+        assert words in resume_is_refused(stopped), kind
+        assert not Path("executed").exists(), kind
 
 
 def test_a_run_that_another_process_finishes_meanwhile_stays_finished(stopped, monkeypatch, capsys):
@@ -413,45 +403,59 @@ def test_what_else_cannot_be_resumed(stopped, tmp_path):
 # ---- evaluation in processes of its own ----
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in Linux's /proc")
+
+
 def children(pid):
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def workers_of(process):
+    """The ids of the two processes that a run evaluates in."""
+    wait_until(lambda: len(children(process.pid)) == 2)
+    return children(process.pid)
+
+
+@needs_proc
+def test_ctrl_c_ends_the_workers_too_and_in_one_line(pendulum):
+    """A terminal sends it to all; here while the workers start. They hold the output open, till they end."""
+    command = [sys.executable, str(ROOT / "dmg_offline.py"), *map(str, FAST), "--offline-steps", "1000000"]
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "2"}, **streams) as process:
+        workers = workers_of(process)
+        time.sleep(0.7)  # they are importing
+        for pid in (process.pid, *workers):
+            os.kill(pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in error_line(SimpleNamespace(err=err))
+
+
 @pytest.fixture
 def in_processes(pendulum):
-    """A long run that evaluates in two processes; they hold its output open, so its end is theirs."""
-    command = [sys.executable, str(ROOT / "dmg_offline.py"), *map(str, FAST), "--offline-steps", "1000000"]
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while len(children(process.pid)) < 2:
-        assert process.poll() is None
-        time.sleep(0.01)
-    yield process
-    process.kill()
+    """A long run that evaluates in two processes, and their ids."""
+    two = functools.partial(torch.set_num_threads, 2)
+    process = fork("dmg_offline", *FAST, "--offline-steps", 10**6, before=two)
+    try:
+        yield process, workers_of(process)
+    finally:
+        process.kill()
 
 
-def test_ctrl_c_ends_the_workers_too_and_in_one_line(in_processes):
-    """A terminal sends it to all; here while the workers start."""
-    time.sleep(0.7)  # they are importing
-    for pid in (in_processes.pid, *children(in_processes.pid)):
-        os.kill(pid, signal.SIGINT)
-    _, err = in_processes.communicate(timeout=60)
-    assert in_processes.returncode == 130 and "--resume" in error_line(SimpleNamespace(err=err))
-
-
+@needs_proc
 def test_no_worker_outlives_a_killed_run(in_processes):
-    in_processes.kill()
-    in_processes.communicate(timeout=60)
+    process, workers = in_processes
+    process.kill()
+    wait_until(lambda: not any(map(is_alive, workers)))
 
 
+@needs_proc
 def test_workers_play_the_same_episodes_and_a_killed_one_is_one_error_line(in_processes):
+    process, workers = in_processes
     wait_for_evaluations(2)
-    os.kill(children(in_processes.pid)[0], signal.SIGKILL)
-    _, err = in_processes.communicate(timeout=60)
-    line = error_line(SimpleNamespace(err=err))
-    assert in_processes.returncode == 2 and "evaluation failed" in line and "--resume" in line
+    os.kill(workers[0], signal.SIGKILL)
+    line = error_line(ended(process, 2))
+    assert "evaluation failed" in line and "--resume" in line
+    wait_until(lambda: not any(map(is_alive, workers)))
     run("dmg_offline", *FAST, "--runs-dir", "in_one")
     np.testing.assert_allclose(returns()[0][:2], returns("in_one")[0][:2], rtol=1e-3)

@@ -92,10 +92,8 @@ def test_a_nan_stays_with_its_member(script):
 
 ENSEMBLE = dict(critics=10, kappa=2.5, kappa_ood=1.0)
 UPDATES = [(path.stem, {}) for path in copies.SCRIPTS] + [("iql", dict(dropout=0.4))]
-UPDATES += [
-    ("rd_td3", ENSEMBLE | dict(bc_weight=0.0)),
-    ("rd_sac", ENSEMBLE | dict(cql_alpha=0.0, backup_entropy=True)),
-]
+UPDATES += [("rd_td3", ENSEMBLE | dict(bc_weight=0.0))]
+UPDATES += [("rd_sac", ENSEMBLE | dict(cql_alpha=0.0, backup_entropy=True))]
 UPDATES += [(script, dict(ood="uniform")) for script in ("rd_td3", "rd_sac")]
 
 
@@ -106,6 +104,7 @@ def test_an_update_can_be_recorded(script, changes):
     settings = dict(seed=(1, 2, 3), device="cpu", hidden=(8, 8), batch_size=16, offline_steps=2)
     args = replace(module.Args(), **settings | changes)
     members = list(itertools.product(*[getattr(args, flag) for flag in module.MEMBERS]))
+    columns = [torch.zeros(3, 16, *width) for width in ((4,), (2,), (), (4,), ())]
 
     def make():
         agent = module.Agent(members, np.zeros(4), np.ones(4), 2, args)
@@ -115,9 +114,7 @@ def test_an_update_can_be_recorded(script, changes):
         return module.update(agent, optimizers, batch, args, **flags)
 
     def train_step(indices, *drawn, **flags):
-        batches.append(
-            ([torch.zeros(3, 16, *width) for width in ((4,), (2,), (), (4,), ())] + list(drawn), flags)
-        )
+        batches.append(([*columns, *drawn], flags))
         return update(*batches[-1])
 
     def addresses():

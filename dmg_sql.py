@@ -28,6 +28,7 @@ To read it: new are value_loss(), --relu-weight and the flags of both; all else 
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import io
@@ -370,7 +371,12 @@ def main(args=None):
         run_dir, run = start_run(args, command, dataset, data_crc32, members)
     with explained(f"{run_dir} is being trained by another process, or cannot be written to"):
         lock = open(run_dir / "lock", "w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until main returns or the process dies
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until main returns or the process dies
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            print("note: this file system has no locks: see to it that only one process trains a run")
     # another process may have trained on between our reading of the checkpoint and our lock
     is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
     require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
@@ -395,8 +401,9 @@ def main(args=None):
         for m, episodes in enumerate(evaluate(agent, env, pool, results, step, args)):
             mean_return = float(np.mean(episodes)) if episodes else math.nan
             evaluation = {"episodic_return": mean_return, "normalized_score": score(mean_return, low, high)}
-            for name, value in evaluation.items():
-                writers[m].add_scalar(f"eval/{name}", value, step)
+            with explained(CANNOT_LOG):
+                for name, value in evaluation.items():
+                    writers[m].add_scalar(f"eval/{name}", value, step)
             evaluation |= {name: losses[loss][m].item() for name, loss in IN_RESULT.items() if loss in losses}
             results[m]["evaluations"].append({"step": step, "returns": episodes} | evaluation)
         text = " ".join([shown, *[f"{result['evaluations'][-1][shown]:.1f}" for result in results]])
@@ -550,7 +557,8 @@ def open_dataset(env_id):
     is_id = re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", dataset_id)
     known = ", ".join(SHORT_NAMES).replace("(.+)", "NAME").replace("([^/]+)", "NAME")
     require(is_id, f"there is no data set {env_id}: give a Minari id (name/name-v0), or a name like {known}")
-    folder = get_dataset_path(dataset_id) / "data"
+    with explained("there is no folder for data sets: set MINARI_DATASETS_PATH"):
+        folder = get_dataset_path(dataset_id) / "data"
     if not folder.exists():
         kind, _, name = dataset_id.removesuffix("-v0").replace("/", "-").partition("-")
         recorded = name.split("-singletask")[0]  # OGBench's tasks share a recording
@@ -560,9 +568,10 @@ def open_dataset(env_id):
         missing = f"{dataset_id} is not in {get_dataset_path()}"
         require(not tool, f"{missing}; make it with: python benchmark/{tool}")
         print(f"{missing}: asking Minari's server", flush=True)
-        with explained(f"cannot download {dataset_id}: no network, or not in `minari list remote`"):
+        elsewhere = f"no network (where there is one: minari download {dataset_id})"
+        with explained(f"cannot download {dataset_id}: not in `minari list remote`, or {elsewhere}"):
             minari.download_dataset(dataset_id)
-    with explained(f"cannot read {dataset_id}"):
+    with explained(f"cannot read {dataset_id}; if its download was cut off: minari download --force"):
         if any(path.is_fifo() for path in folder.iterdir()):  # a pipe would be waited for
             raise ValueError("there is a pipe instead of a file")
         metadata = json.loads((folder / "metadata.json").read_text())
@@ -757,7 +766,7 @@ def restore(checkpoint, agent, optimizers, generators, args):
 def start_run(args, command, dataset, data_crc32, members):
     """Make the run's folder, with a copy of this script; returns it and what its result.json begins with."""
     name = re.sub(r"[^\w.-]", "-", f"{args.env_id}__{args.exp_name}")
-    run_dir = Path(args.runs_dir) / f"{name}__{time.time_ns() // 10**6}"
+    run_dir = Path(args.runs_dir) / f"{name}__{time.time_ns() // 10**3}"
     with explained(f"cannot make the run's folder in --runs-dir {args.runs_dir}"):
         run_dir.mkdir(parents=True)
         shutil.copy(__file__, run_dir)
@@ -779,6 +788,9 @@ def start_run(args, command, dataset, data_crc32, members):
     return run_dir, run
 
 
+CANNOT_LOG = "cannot log for TensorBoard; --resume goes on from the last checkpoint, if any"
+
+
 def start_logging(run_dir, run, args):
     """TensorBoard's writers, one a member, and with --track Weights & Biases, which copies from them."""
     if args.track:
@@ -788,17 +800,18 @@ def start_logging(run_dir, run, args):
             options = dict(id=run_dir.name, resume="allow", config=asdict(args), sync_tensorboard=True)
             wandb.init(project=args.wandb_project, name=run_dir.name, dir=run_dir, **options)
     names = [member["name"] for member in run["members"]]
-    writers = [SummaryWriter(str(run_dir / name), purge_step=run["step"] + 1) for name in names]
     lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
-    for writer in writers:
-        writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
+    with explained(CANNOT_LOG):
+        writers = [SummaryWriter(str(run_dir / name), purge_step=run["step"] + 1) for name in names]
+        for writer in writers:
+            writer.add_text("hyperparameters", "\n".join(["|param|value|", "|-|-|", *lines]))
     return writers
 
 
 def log(writers, results, scalars, run):
     """Write scalars (M,) for each member, and note which members have diverged."""
     for m, (writer, result) in enumerate(zip(writers, results)):
-        with explained("cannot log for TensorBoard; --resume goes on from the last checkpoint, if any"):
+        with explained(CANNOT_LOG):
             for name, values in scalars.items():
                 writer.add_scalar(name, values[m], run["step"])
             writer.add_scalar("charts/SPS", run["updates_per_second"], run["step"])

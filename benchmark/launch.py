@@ -2,7 +2,7 @@
 
     python benchmark/launch.py benchmark/table3.sh --dry-run
     python benchmark/launch.py benchmark/table3.sh           # as many rows at a time as there are cores
-    python benchmark/launch.py benchmark/table3.sh --cluster slurm --options gpus_per_node=1
+    python benchmark/launch.py benchmark/table3.sh --cluster slurm --threads 8 --options gpus_per_node=1
 
 A row is a line `python SCRIPT.py ...`, without variables. Each has a folder named after its command, with its
 run and output.txt. Rows that have finished, there or in benchmark/results/table3.jsonl, are skipped,
@@ -11,6 +11,7 @@ waits for all. They end with it, however it ends (only jobs of Slurm outlive a k
 goes on. Several may share the rows of a runner: a row that another is running is left alone.
 """
 
+import ast
 import contextlib
 import fcntl
 import hashlib
@@ -135,12 +136,15 @@ def plan(rows, parent, kept):
     return todo
 
 
-def lock(output):
-    """Lock a row's output until it is closed, here and in the row; returns whether it was free."""
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+def lock(file):
+    """Lock a file until it is closed, here and in the row whose output it is; returns whether it was free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def run_row(command, output, threads, gpu=None):
@@ -162,8 +166,16 @@ def run_row(command, output, threads, gpu=None):
 
 
 def run_in_job(command, path, threads):
-    """The same in a job of Slurm, with the name of that file."""
-    with open(path, "ab") as output:
+    """The same in a job of Slurm, with the name of that file; goes on where the row has been begun by now.
+
+    Slurm may begin a job again, and an older job of the row may still be there, whose launcher was killed.
+    """
+    folder = Path(path).parent
+    with open(path, "ab") as output, open(folder / "job.lock", "w") as turn:
+        while not lock(turn):
+            time.sleep(1)
+        if checkpoints := sorted(folder.glob("*/checkpoint.pt")):
+            command = [*command[:-2], "--resume", str(checkpoints[-1].parent)]
         return run_row(command, output, threads)
 
 
@@ -199,7 +211,9 @@ def launch(row, folder, run):
                     outcome = "stopped" if code in STOPPED else "FAILED"
                     why = f"code {code}, {reason(output, start)}"
     except Exception as error:  # of many classes: a file, or a job that was refused, lost or cancelled
-        outcome, why = "FAILED", (str(error).strip() or repr(error)).splitlines()[0]
+        lines = (str(error).strip() or repr(error)).splitlines()  # submitit's begin or end with the reason
+        said = [line for line in lines if re.search("not requeued|state: ", line)]
+        outcome, why = "FAILED", (said or lines)[0]
     print(f"{outcome}: {name}", flush=True)
     return why and f"{name} ({why}; {path})"
 
@@ -233,12 +247,14 @@ def slurm_runner(threads, options, folder):
     settings = {"cpus_per_task": threads, "timeout_min": 24 * 60}  # submitit's own limit is 5 minutes
     for option in options:
         name, _, value = option.partition("=")
-        settings[name] = int(value) if value.isdigit() else value
+        settings[name] = value
+        with contextlib.suppress(ValueError, SyntaxError):  # a word
+            settings[name] = ast.literal_eval(value)
     executor = submitit.AutoExecutor(folder, cluster="slurm")
     executor.update_parameters(**settings)
 
     def run(command, output):
-        job = executor.submit(run_in_job, command, output.name, threads)
+        job = executor.submit(run_in_job, command, output.name, settings["cpus_per_task"])
         while not job.done() and not signals:
             time.sleep(1)
         if not signals:

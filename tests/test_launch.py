@@ -535,7 +535,11 @@ class Executor:
 
         def result(self):
             if "--lost" in self.args[0]:
-                raise RuntimeError("Job 7 has no output\nand more")
+                raise RuntimeError("Job 7 has no output\nas its state: OUT_OF_MEMORY says\nand more")
+            if "--late" in self.args[0]:
+                raise RuntimeError("Job failed with trace:\nand more\nException: Job not requeued: timed-out")
+            if "--requeued" in self.args[0]:  # Slurm begins a job again by itself
+                assert self.function(*self.args) == 130
             if "--nameless" in self.args[0]:
                 raise TimeoutError
             return self.function(*self.args)
@@ -543,24 +547,21 @@ class Executor:
 
 def test_rows_are_jobs_of_slurm(start, monkeypatch):
     monkeypatch.setattr(submitit, "AutoExecutor", Executor)
-    rows = ["--seed 1", "--fail", "--half", "--lost", "--nameless", "--refused"]
-    options = (
-        "--cluster slurm --threads 2 --options slurm_partition=gpu gpus_per_node=1 timeout_min=60".split()
-    )
-    done = start(rows, *options, code=1)
+    outcomes = {"--seed 1": "", "--half --requeued": "", "--fail": "code 1, ", "--half": "code 130, "}
+    outcomes |= {"--lost": "as its state: OUT_OF_MEMORY says", "--nameless": "TimeoutError()"}
+    outcomes |= {"--late": "Exception: Job not requeued", "--refused": "sbatch: error: invalid partition"}
+    options = "--options slurm_partition=gpu gpus_per_node=1 timeout_min=60 slurm_exclusive=True mem_gb=0.5"
+    done = start(outcomes, *f"--cluster slurm --threads 2 {options}".split(), code=1)
     settings = {"cpus_per_task": 2, "timeout_min": 60, "slurm_partition": "gpu", "gpus_per_node": 1}
+    settings |= {"slurm_exclusive": True, "mem_gb": 0.5}
     assert json.loads(Path("settings.json").read_text()) == settings
     assert output("--seed 1") == [f"given --seed 1 --runs-dir {folder_of('--seed 1')} 2 None"]
-    ends = "finished: |FAILED: |stopped: |FAILED: |FAILED: |FAILED: ".split("|")
-    assert sorted(done.out.splitlines()[6:]) == sorted(f"{end}fake.py {row}" for end, row in zip(ends, rows))
-    codes = [
-        "code 1, ",
-        "code 130, ",
-        "Job 7 has no output",
-        "TimeoutError()",
-        "sbatch: error: invalid partition",
-    ]
-    errors = [f"error: failed: fake.py {row} ({code}" for row, code in zip(rows[1:], codes)]
+    folder = folder_of("--half --requeued")
+    assert output("--half --requeued")[-1] == f"given --half --requeued --resume {folder}/env__fake__1 2 None"
+    ends = {row: "FAILED" if why else "finished" for row, why in outcomes.items()} | {"--half": "stopped"}
+    ended = done.out.splitlines()[len(outcomes) :]
+    assert sorted(ended) == sorted(f"{end}: fake.py {row}" for row, end in ends.items())
+    errors = [f"error: failed: fake.py {row} ({why}" for row, why in outcomes.items() if why]
     assert all(map(str.startswith, sorted(done.err.splitlines()), sorted(errors)))
     done = start(["--seed 1", "--half"], "--cluster", "slurm")
     assert done.out.count("finished: ") == 2 and "go on : fake.py --half" in done.out

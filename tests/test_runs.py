@@ -1,5 +1,6 @@
 """The scripts as a user runs them: members, resuming, kills, full disks, bad arguments, worker processes."""
 
+import errno
 import fcntl
 import functools
 import io
@@ -227,6 +228,14 @@ def test_a_copied_or_renamed_folder_is_where_its_run_goes_on(move, stopped):
     assert contents(original) == before
     assert set(os.listdir("elsewhere")) == {"checkpoint.pt", "result.json", "dmg_offline.py", "lock", "seed1"}
     assert torch.load("elsewhere/checkpoint.pt", weights_only=True)["run"]["step"] == 40
+
+
+def test_a_file_system_without_locks_is_no_error(pendulum, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert "has no locks" in run("dmg_offline", *TINY).out and result()["step"] == 40
 
 
 def test_ctrl_c_ends_in_one_line(pendulum):

@@ -63,7 +63,7 @@ import zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -403,6 +403,12 @@ def main(args=None):
         checkpoint = load_checkpoint(args.checkpoint, STARTS_FROM)
         args = replace(args, **offline_args(checkpoint["run"], args))
     check(args)
+    with contextlib.ExitStack() as held:  # lock, log, workers: a notebook's traceback would keep them
+        return train_run(args, command, checkpoint, held)
+
+
+def train_run(args, command, checkpoint, held):
+    """The story of a run, new or resumed; what it puts into held is closed however it ends."""
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
     if is_cuda:
@@ -466,9 +472,9 @@ def main(args=None):
             for result, old in zip(run["members"], checkpoint["run"]["members"]):
                 result["diverged_at"] = old["diverged_at"]
     with explained(f"{run_dir} is being trained by another process, or cannot be written to"):
-        lock = open(run_dir / "lock", "w")
+        lock = held.enter_context(open(run_dir / "lock", "w"))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until main returns or the process dies
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
@@ -479,7 +485,7 @@ def main(args=None):
     results, step = run["members"], run["step"]
     losses = {}
     total = args.offline_steps + args.online_steps
-    writers = start_logging(run_dir, run, args)
+    writers = [held.enter_context(writer) for writer in start_logging(run_dir, run, args)]
 
     # --- One update, as a CUDA graph on a GPU; offline and online differ in the discount ---
     def train_step(indices, *drawn, gamma=args.gamma, **flags):
@@ -519,7 +525,8 @@ def main(args=None):
 
     # --- One evaluation and checkpoint ---
     bar = tqdm(total=total, initial=step, unit=" steps", smoothing=0.05, disable=None)
-    pool = start_workers(dataset, args)
+    if pool := start_workers(dataset, args):
+        held.callback(pool.shutdown, wait=False, cancel_futures=True)
     shown = "episodic_return" if math.isnan(low) else "normalized_score"
 
     def evaluate_and_save():
@@ -568,8 +575,7 @@ def main(args=None):
             losses = {}  # as after a resume
             observations = None
     bar.close()
-    for writer, result in zip(writers, results):
-        writer.close()
+    for result in results:
         last = result["evaluations"][-1]
         print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
     return run | {"run_dir": str(run_dir)}
@@ -665,13 +671,14 @@ def saved_args(run, args):
 def check(args):
     """Values have the form of their defaults; numbers are finite, and not negative unless a default is."""
     plain = (bool, int, float, str, type(None))  # what a checkpoint keeps: no NumPy numbers
-    for name, value in asdict(args).items():
-        flag, default = "--" + name.replace("_", "-"), getattr(Args, name)
+    kinds = {bool: [bool], str: [str], int: [int], float: [int, float]}  # an int is not 1e6
+    kinds |= {tuple[int, ...]: [int], tuple[float, ...]: [int, float]}
+    for field in fields(args):
+        name, value, default = field.name, getattr(args, field.name), field.default
+        flag = "--" + name.replace("_", "-")
         values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
         is_fine = isinstance(value, tuple) == isinstance(default, tuple)
-        is_fine = is_fine and all(type(x) in plain for x in values)
-        if Args.__annotations__[name] in (int, tuple[int, ...]):
-            is_fine = is_fine and all(type(x) is int for x in values)  # not 1e6, which would fail late
+        is_fine = is_fine and all(type(x) in kinds.get(field.type, plain) for x in values)
         require(is_fine, f"{name}={value!r}: write it like {default!r}, in Python's own numbers and words")
         numbers = [x for x in values if isinstance(x, int | float)]
         may_be_negative = any(isinstance(x, int | float) and x < 0 for x in defaults)
@@ -763,12 +770,12 @@ def task_of(dataset):
 
 def reference_returns(dataset):
     """The returns that score 0 and 100; NaN, and a line that says so, where nobody knows them."""
-    fields = ("ref_min_score", "ref_max_score")
-    stored = [dataset.storage.metadata.get(field) for field in fields]
+    names = ("ref_min_score", "ref_max_score")
+    stored = [dataset.storage.metadata.get(name) for name in names]
     low, high = REFERENCE_RETURNS.get(task_of(dataset), stored)
     if all(isinstance(x, int | float) and math.isfinite(x) for x in (low, high)) and low != high:
         return low, high
-    print(f"note: {dataset.id} has no two different {' and '.join(fields)}: returns are shown, not scores")
+    print(f"note: {dataset.id} has no two different {' and '.join(names)}: returns are shown, not scores")
     return math.nan, math.nan
 
 
@@ -1024,7 +1031,8 @@ def graphed(function):
 def start_workers(dataset, args):
     """Processes to evaluate in, one for each of PyTorch's threads (OMP_NUM_THREADS); None for one."""
     processes = min(torch.get_num_threads(), 16)
-    if processes == 1 or not args.eval_episodes:
+    is_daemon = multiprocessing.current_process().daemon  # such as a Pool's worker: it may start no others
+    if processes == 1 or is_daemon or not args.eval_episodes:
         return None
     spawn = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
     return ProcessPoolExecutor(processes, spawn, start_worker, (dataset,))
@@ -1058,8 +1066,10 @@ def evaluate(agent, env, pool, results, step, args):
     with explained("evaluation failed: go on with --resume and the run's folder"):
         if pool:
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in workers that start here
-            returns = pool.map(play_in_worker, *zip(*tasks))
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            try:
+                returns = pool.map(play_in_worker, *zip(*tasks))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         else:
             returns = [play(env, *task) for task in tasks]
         evaluations[alive] = np.reshape(list(returns), (len(alive), args.eval_episodes))

@@ -35,6 +35,7 @@ class Args:
     drawn_episodes: int = 5  # of these, drawn
     data_episodes: int = 30  # of the data, drawn
     output: Path = Path("maze.png")  # picture to write
+    script: Path | None = None  # script that made the runs; otherwise this repository's of that name
 
 
 def play(env, agent, members, episodes):
@@ -127,7 +128,7 @@ def main():
     dmg.require(least >= 1, "--episodes, --drawn-episodes and --data-episodes: 1 or more")
     is_picture = args.output.suffix in (".png", ".pdf", ".svg")
     dmg.require(is_picture, f"--output {args.output}: the name must end in .png, .pdf or .svg")
-    run, dataset, _, agent = load(args.run)
+    run, dataset, _, agent = load(args.run, args.script)
     dmg.require(hasattr(agent, "vf"), f"{args.run} has no V to draw: give a run of DMG or IQL")
     is_maze = hasattr(dataset, "iterate_episodes") and dmg.task_of(dataset) in ("minari-antmaze", "pointmaze")
     dmg.require(is_maze, f"{dataset.id} is not data of Gymnasium-Robotics' PointMaze or AntMaze")
@@ -136,7 +137,7 @@ def main():
     method = report.members_of(run, str(args.run))[0].method
     learned = [(method, "black", run, agent)]
     if args.cloning:
-        cloning_run, its_dataset, _, cloning = load(args.cloning)
+        cloning_run, its_dataset, _, cloning = load(args.cloning, args.script)
         dmg.require(its_dataset.id == dataset.id, f"{args.cloning} has learned from {its_dataset.id}")
         learned.insert(0, ("Behaviour cloning", "tab:red", cloning_run, cloning))
     keys = ("achieved_goal", "observation")

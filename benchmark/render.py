@@ -45,7 +45,9 @@ def script_of(run, path):
     """The module that made a run: the one at --script, or that of its name in this repository."""
     name = f"{run['script']}.py"
     places = [path] if path else [ROOT / name, ROOT / "baselines" / name]
-    file = next((place for place in places if place.is_file()), ROOT / "dmg_offline.py")
+    file = next((place for place in places if place.is_file()), None)
+    unknown = f"{name}, which made the run, is not in this repository: give --script, such as the run's copy"
+    dmg.require(file, f"there is no {path}" if path else unknown)
     spec = importlib.util.spec_from_file_location(f"script_{file.stem}", file)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

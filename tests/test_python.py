@@ -2,7 +2,10 @@
 
 import importlib.util
 import math
+import multiprocessing
+import signal
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,6 +56,10 @@ def test_the_actor_that_was_trained_is_played(changes, tmp_path):
     assert not torch.allclose(trained[0], trained[1], atol=1e-3)
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_main_from_python_is_the_command_line(pendulum, capsys):
     run("dmg_offline", *TINY, "--seed", 1, 2, "--runs-dir", "by_command")
     changes = dict(env_id=PENDULUM, device="cpu", offline_steps=40, eval_interval=10, log_interval=5)
@@ -85,9 +92,34 @@ def test_from_python_too_a_run_of_another_version_is_refused(pendulum, capsys):
     assert "another version, with other flags: tau" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("module, flags", [(dmg, []), (ft, ["--online-steps", "1"])])
+def test_an_interrupted_call_can_be_resumed_while_its_traceback_is_kept(module, flags, pendulum, monkeypatch):
+    """As a notebook keeps it."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as kept:
+        patch.setattr(module, "train", interrupted)
+        module.main(module.parse_args([*TINY, *flags]))
+    assert kept.tb and module.main(module.Args(resume=str(run_dir()), device="cpu"))["step"] >= 40
+
+
+def test_a_pools_worker_evaluates_by_itself(pendulum, monkeypatch):
+    """For it may have no children."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert dmg.main(dmg.parse_args(TINY))["step"] == 40
+
+
+def test_ctrl_c_is_let_through_again_where_no_worker_can_be_asked(pendulum):
+    broken = SimpleNamespace(map=interrupted)
+    agent = dmg.Agent([(1, 0.25, 0.1)], np.zeros(3), np.ones(3), 1, dmg.Args())
+    with pytest.raises(KeyboardInterrupt):
+        dmg.evaluate(agent, None, broken, [{"seed": 1, "diverged_at": None}], 0, dmg.Args())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_arguments_of_another_form_are_refused(capsys):
     others = dict(gamma=np.float64(0.9), seed=(np.int64(1),), runs_dir=ROOT)  # no checkpoint could be read
     others |= dict(offline_steps=1.5e6, batch_size=64.0)  # which would fail late
+    others |= dict(gamma="3e-4", tau=None, nu=("0.1",), trust_env="False", learning_rate=True)  # from YAML
     for name, value in (dict(seed=2, lam=0.5, nu=[0.1], hidden=64) | others).items():
         with pytest.raises(SystemExit):
             dmg.main(dmg.Args(**{name: value}))

@@ -19,6 +19,7 @@ MAZE = "test/pointmaze/tiny-v0"
 TRAINING = "--device cpu --offline-steps 4 --eval-interval 4 --eval-episodes 1 --batch-size 8 --hidden 8 8"
 EPISODE_STEPS = 60
 RENDER, PLOT = ROOT / "benchmark" / "render.py", ROOT / "benchmark" / "plot_maze.py"
+BY = ["--script", str(ROOT / "dmg_offline.py")]  # of which my_dmg.py is a copy
 
 
 def straight_episodes(count=3, length=20):
@@ -79,7 +80,7 @@ def opengl():
 
 
 def test_gif(folders, opengl):
-    done = run(RENDER, folders["RIGHT"], "--member", "seed2", "--episodes", 2, "--speed", 0.5)
+    done = run(RENDER, folders["RIGHT"], *BY, "--member", "seed2", "--episodes", 2, "--speed", 0.5)
     assert "seed2 after 4 updates: returns 1 1\nwrote policy.gif, 25 pictures a second\n" in done.out
     frames = imageio.imread("policy.gif")
     assert frames.shape[1:] == (480, 480, 3)
@@ -88,20 +89,21 @@ def test_gif(folders, opengl):
 
 def test_mp4_leaves_pictures_out(folders, opengl):
     for max_fps, length in {50: EPISODE_STEPS + 1, 10: EPISODE_STEPS // 5 + 1}.items():
-        run(RENDER, folders["LEFT"], "--episodes", 1, "--max-fps", max_fps, "--output", "policy.mp4")
+        run(RENDER, folders["LEFT"], *BY, "--episodes", 1, "--max-fps", max_fps, "--output", "policy.mp4")
         assert len(imageio.imread("policy.mp4")) == length
         assert imageio.immeta("policy.mp4")["fps"] == max_fps
 
 
 def test_picture_of_a_maze(folders):
-    done = run(PLOT, folders["RIGHT"], "--cloning", folders["LEFT"], "--episodes", 2, "--output", "maze.png")
+    argv = [PLOT, folders["RIGHT"], *BY, "--episodes", 2, "--output", "maze.png"]
+    done = run(*argv, "--cloning", folders["LEFT"])
     assert done.out.splitlines()[:3] == [
         "Data: from the start, 1 of 3 reach the goal",
         "Behaviour cloning, 2 runs: 0 of 4 episodes reach the goal",
         "my_dmg, 2 runs: 2 of 4 episodes reach the goal",
     ]
     three_panels = imageio.imread("maze.png")
-    run(PLOT, folders["RIGHT"], "--episodes", 2, "--output", "maze.png")
+    run(*argv)
     width = imageio.imread("maze.png").shape[1]
     assert width == pytest.approx(three_panels.shape[1] * 2 / 3, abs=1) and three_panels.std() > 30
 
@@ -110,14 +112,16 @@ def test_picture_of_a_maze(folders):
     "script, argv, words",
     [
         (RENDER, ["nowhere"], "there is no nowhere/checkpoint.pt"),
-        (RENDER, ["RUN", "--member", "seed3"], "there are seed1, seed2"),
-        (RENDER, ["RUN", "--output", "policy.avi"], ".gif or .mp4"),
-        (RENDER, ["RUN", "--output", "nowhere/policy.gif"], "cannot write nowhere/policy.gif"),
-        (RENDER, ["RUN", "--speed", "0"], "--speed"),
+        (RENDER, ["RUN", "--script", "her_dmg.py"], "there is no her_dmg.py"),
+        (PLOT, ["RUN"], "my_dmg.py, which made the run, is not in"),
+        (RENDER, ["RUN", *BY, "--member", "seed3"], "there are seed1, seed2"),
+        (RENDER, ["RUN", *BY, "--output", "policy.avi"], ".gif or .mp4"),
+        (RENDER, ["RUN", *BY, "--output", "nowhere/policy.gif"], "cannot write nowhere/policy.gif"),
+        (RENDER, ["RUN", *BY, "--speed", "0"], "--speed"),
         (PLOT, ["nowhere"], "there is no nowhere/checkpoint.pt"),
-        (PLOT, ["RUN", "--episodes", "0"], "--episodes"),
-        (PLOT, ["RUN", "--output", "maze"], ".png, .pdf or .svg"),
-        (PLOT, ["RUN", "--episodes", "1", "--output", "nowhere/maze.png"], "cannot write nowhere/maze.png"),
+        (PLOT, ["RUN", *BY, "--episodes", "0"], "--episodes"),
+        (PLOT, ["RUN", *BY, "--output", "maze"], ".png, .pdf or .svg"),
+        (PLOT, ["RUN", *BY, "--episodes", "1", "--output", "no/maze.png"], "cannot write no/maze.png"),
     ],
 )
 def test_errors(folders, opengl, script, argv, words):
@@ -131,7 +135,7 @@ def test_no_opengl(folders, monkeypatch):
 
     choose_opengl()
     monkeypatch.setattr(mujoco_rendering, "_ALL_RENDERERS", dict.fromkeys(("glfw", "egl", "osmesa"), missing))
-    done = run(RENDER, folders["RUN"], code=2)
+    done = run(RENDER, folders["RUN"], *BY, code=2)
     assert done.err.splitlines()[-1].startswith("error: cannot render; if OpenGL is missing: apt install")
     assert "Traceback" not in done.err
 

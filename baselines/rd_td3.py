@@ -416,7 +416,7 @@ def main(args=None):
 
 
 def train_run(args, command, checkpoint, held):
-    """The story of a run, new or resumed; what it puts into held is closed however it ends."""
+    """A run, new or resumed, from its data to its last score; held closes what is put into it."""
     torch.set_float32_matmul_precision(args.matmul_precision)
     is_cuda = args.device.startswith("cuda")
     if is_cuda:
@@ -654,8 +654,6 @@ def open_dataset(env_id):
         with explained(f"cannot download {dataset_id}: not in `minari list remote`, or {elsewhere}"):
             minari.download_dataset(dataset_id)
     with explained(f"cannot read {dataset_id}; if its download was cut off: minari download --force"):
-        if any(path.is_fifo() for path in folder.iterdir()):  # a pipe would be waited for
-            raise ValueError("there is a pipe instead of a file")
         metadata = json.loads((folder / "metadata.json").read_text())
         if not {"observation_space", "action_space"} <= metadata.keys():
             raise ValueError("its metadata lack the spaces, for which Minari would run what env_spec names")

@@ -50,7 +50,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 import gymnasium as gym
 import minari
@@ -155,8 +155,8 @@ class Critic(nn.Module):
 class Agent(nn.Module):
     """The networks of M members (seed, lam, nu), their coefficients (M, 1), and the normaliser (n,).
 
-    For observations (M, B, n), which main() standardises, actor gives actions (M, B, m) in [-1, 1], vf values
-    (M, B).
+    For observations (M, B, n), standardised in train_run(), actor gives actions (M, B, m) in [-1, 1], vf
+    values (M, B).
     """
 
     def __init__(self, members, mean, std, action_dim, args):
@@ -260,7 +260,7 @@ def draw(generators, updates, n_data, action_dim, args):
 def train(train_step, optimizers, generators, n_data, action_dim, step, updates, args):
     """Updates step + 1, ..., step + updates, on batches of the n_data transitions; returns the last losses.
 
-    train_step(indices, noise, update_actor=...), made in main(), is update() on the rows with these indices.
+    train_step(indices, noise, update_actor=...), of train_run(), is update() on the rows with these indices.
     All indices and noise are drawn first: updates should be a thousand or so.
     """
     indices, noise = draw(generators, updates, n_data, action_dim, args)
@@ -308,8 +308,8 @@ def check_flags(args):
 
 # ==========================================================================================================
 # You may stop here: the method is complete. Its harness is the same in all offline scripts.
-# main() comes first, then its helpers: messages and flags, data and environment, the run's folder and log,
-# the CUDA graph, evaluation, checkpoints.
+# main() and train_run() come first, then their helpers: messages and flags, data and environment, the run's
+# folder and log, the CUDA graph, evaluation, checkpoints.
 # ==========================================================================================================
 
 
@@ -321,7 +321,7 @@ def main(args=None):
     if checkpoint:
         args = replace(args, **saved_args(checkpoint["run"], args))
     check(args)
-    with contextlib.ExitStack() as held:  # lock, log, workers: a notebook's traceback would keep them
+    with contextlib.ExitStack() as held:  # lock, workers, bar: a notebook's traceback would keep them
         return train_run(args, command, checkpoint, held)
 
 
@@ -373,7 +373,7 @@ def train_run(args, command, checkpoint, held):
     require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
     results, step = run["members"], run["step"]
     losses = {}
-    writers = [held.enter_context(writer) for writer in start_logging(run_dir, run, args)]
+    writers = start_logging(run_dir, run, args, held)
 
     # --- One update, as a CUDA graph on a GPU ---
     def train_step(indices, *drawn, **flags):
@@ -385,6 +385,7 @@ def train_run(args, command, checkpoint, held):
 
     # --- One evaluation and checkpoint ---
     bar = tqdm(total=args.offline_steps, initial=step, unit=" updates", smoothing=0.05, disable=None)
+    held.callback(bar.close)
     if pool := start_workers(dataset, args):
         held.callback(pool.shutdown, wait=False, cancel_futures=True)
     shown = "episodic_return" if math.isnan(low) else "normalized_score"
@@ -424,7 +425,8 @@ def train_run(args, command, checkpoint, held):
         if step % args.eval_interval == 0 or has_ended:
             evaluate_and_save()
     bar.close()
-    for result in results:
+    for writer, result in zip(writers, results):
+        writer.close()
         last = result["evaluations"][-1]
         print(f"{result['name']}: return {last['episodic_return']:.6g}, score {last['normalized_score']:.4g}")
     return run | {"run_dir": str(run_dir)}
@@ -482,7 +484,7 @@ def saved_args(run, args):
 def check(args):
     """Values have the form of their defaults; numbers are finite, and not negative unless a default is."""
     plain = (bool, int, float, str, type(None))  # what a checkpoint keeps: no NumPy numbers
-    kinds = {bool: [bool], str: [str], int: [int], float: [int, float]}  # an int is not 1e6
+    kinds = {bool: [bool], str: [str], int: [int], float: [int, float]}  # 1e6 is no int: it would fail late
     kinds |= {tuple[int, ...]: [int], tuple[float, ...]: [int, float]}
     for field in fields(args):
         name, value, default = field.name, getattr(args, field.name), field.default
@@ -490,6 +492,7 @@ def check(args):
         values, defaults = [x if isinstance(x, tuple) else (x,) for x in (value, default)]
         is_fine = isinstance(value, tuple) == isinstance(default, tuple)
         is_fine = is_fine and all(type(x) in kinds.get(field.type, plain) for x in values)
+        is_fine = is_fine and (get_origin(field.type) is not Literal or value in get_args(field.type))
         require(is_fine, f"{name}={value!r}: write it like {default!r}, in Python's own numbers and words")
         numbers = [x for x in values if isinstance(x, int | float)]
         may_be_negative = any(isinstance(x, int | float) and x < 0 for x in defaults)
@@ -563,7 +566,7 @@ def open_dataset(env_id):
         elsewhere = f"no network (where there is one: minari download {dataset_id})"
         with explained(f"cannot download {dataset_id}: not in `minari list remote`, or {elsewhere}"):
             minari.download_dataset(dataset_id)
-    with explained(f"cannot read {dataset_id}; if its download was cut off: minari download --force"):
+    with explained(f"cannot read {dataset_id}; if that was downloaded in part: minari download --force"):
         metadata = json.loads((folder / "metadata.json").read_text())
         if not {"observation_space", "action_space"} <= metadata.keys():
             raise ValueError("its metadata lack the spaces, for which Minari would run what env_spec names")
@@ -781,14 +784,15 @@ def start_run(args, command, dataset, data_crc32, members):
 CANNOT_LOG = "cannot log for TensorBoard; --resume goes on from the last checkpoint, if any"
 
 
-def start_logging(run_dir, run, args):
+def start_logging(run_dir, run, args, held):
     """TensorBoard's writers, one a member, and with --track Weights & Biases, which copies from them."""
     if args.track:
         with explained("cannot --track: pip install wandb, then wandb login"):
             import wandb
 
             options = dict(id=run_dir.name, resume="allow", config=asdict(args), sync_tensorboard=True)
-            wandb.init(project=args.wandb_project, name=run_dir.name, dir=run_dir, **options)
+            options |= dict(project=args.wandb_project, name=run_dir.name, dir=run_dir)
+            held.enter_context(wandb.init(**options))
     names = [member["name"] for member in run["members"]]
     lines = [f"|{name}|{value}|" for name, value in asdict(args).items()]
     with explained(CANNOT_LOG):

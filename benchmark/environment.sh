@@ -3,7 +3,7 @@
 python=${PYTHON:-python3}
 if [ ! -e .venv ]; then
   if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))'; then
-    echo "error: $("$python" --version) is not 3.10 to 3.13: choose one with PYTHON=python3.12 bash $0" >&2
+    echo "error: $python is not Python 3.10 to 3.13: choose one with PYTHON=python3.12 bash $0" >&2
     exit 1
   fi
   echo "== making the virtual environment .venv with $("$python" --version)"

@@ -52,7 +52,7 @@ class Args:
     runner: Annotated[Path, tyro.conf.Positional]
     cluster: Literal["local", "slurm"] = "local"  # where: on this machine, or as Slurm jobs
     jobs: int = 0  # rows at a time; 0: as many as there are GPUs or, without one, cores; on Slurm all
-    threads: int = 0  # threads of a row; 0: one, or beside a GPU its share of the cores, for evaluations
+    threads: int = 0  # threads of a row; 0: one, or beside a GPU of this machine its share of the cores
     # settings of Slurm jobs, as submitit names them: slurm_partition=gpu gpus_per_node=1 timeout_min=600
     options: tuple[str, ...] = ()
     runs_dir: Path = Path("runs")  # rows go to {runs_dir}/{runner}/
@@ -212,7 +212,7 @@ def launch(row, folder, run):
                     why = f"code {code}, {reason(output, start)}"
     except Exception as error:  # of many classes: a file, or a job that was refused, lost or cancelled
         lines = (str(error).strip() or repr(error)).splitlines()  # submitit's begin or end with the reason
-        said = [line for line in lines if re.search("not requeued|state: ", line)]
+        said = [line for line in lines if re.search(r"not requeued|state: |^[\w.]+(Error|Exception)\b", line)]
         outcome, why = "FAILED", (said or lines)[0]
     print(f"{outcome}: {name}", flush=True)
     return why and f"{name} ({why}; {path})"

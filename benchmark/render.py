@@ -2,7 +2,7 @@
 
     python benchmark/render.py runs/hopper-medium__dmg_offline__1764000000 --output policy.mp4
 
-Plays the actor that was trained. For runs of a copy with networks of its own give --script the copy.
+Plays the actor that was trained. For runs of a script of your own give --script.
 """
 
 import contextlib

@@ -172,7 +172,8 @@ def write(dataset_id, episodes, about):
 
 def write_in_a_process(root, dataset_id, episodes, about):
     """Write below the folder root, in a process of its own, because HDF5 crashes where the disk is full."""
-    about = {name: getattr(x, "spec", x) for name, x in about.items()}  # environments lose it when pickled
+    # specs, because an environment loses its own when it is pickled
+    about = {name: getattr(x, "spec", x) for name, x in about.items()}
     # a copy of this process; but on macOS, whose libraries may crash in a copy, a new one
     process = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "fork").Process
     writer = process(target=write, args=(dataset_id, episodes, about), daemon=True)

@@ -10,7 +10,7 @@ import copies
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY, checkpoint, result, run, run_dir
+from conftest import ROOT, TINY, checkpoint, result, returns, run, run_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -33,10 +33,11 @@ def test_presets_are_flags(script):
 @each_script
 def test_a_member_among_others_is_the_run_alone(script, pendulum):
     module = importlib.import_module(script)
-    flags = "--offline-steps 6 --eval-interval 6 --eval-episodes 0 --hidden 8 8".split()
+    flags = "--offline-steps 6 --eval-interval 6 --eval-episodes 1 --hidden 8 8".split()
     flags += ["--online-steps", 1] if hasattr(module.Args(), "online_steps") else []
     run(script, *TINY, *flags, "--seed", 1, 2, 3, "--runs-dir", "three")
     run(script, *TINY, *flags, "--seed", 2, "--runs-dir", "one")
+    np.testing.assert_allclose(returns("three")[1], returns("one")[0], rtol=1e-3)
     page = (ROOT / "benchmark" / "README.md").read_text()
     tags = EventAccumulator(str(run_dir("one") / "seed2")).Reload().Tags()["scalars"]
     missing = [tag for tag in tags if f"`{tag}`" not in page]

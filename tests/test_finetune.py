@@ -323,7 +323,7 @@ def test_from_python_too_a_checkpoint_brings_its_arguments(pendulum):
 
 def test_a_killed_run_resumes_bit_for_bit(pendulum):
     """In each phase and between them; the third time it dies between the two files of a save."""
-    options = [*BOTH, "--seed", 1, 2, "--learning-starts", 3, "--runs-dir"]
+    options = [*BOTH, "--seed", 1, 2, "--learning-starts", 6, "--runs-dir"]
     run(FT, *options, "unbroken")
     steps = [evaluation["step"] for evaluation in result("unbroken")["members"][1]["evaluations"]]
     assert steps == [0, 10, 15, 20, 30, 40]

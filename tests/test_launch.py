@@ -563,6 +563,7 @@ def test_rows_are_jobs_of_slurm(start, monkeypatch):
     assert sorted(ended) == sorted(f"{end}: fake.py {row}" for row, end in ends.items())
     errors = [f"error: failed: fake.py {row} ({why}" for row, why in outcomes.items() if why]
     assert all(map(str.startswith, sorted(done.err.splitlines()), sorted(errors)))
+    assert len(done.err.splitlines()) == len(errors)
     done = start(["--seed 1", "--half"], "--cluster", "slurm")
     assert done.out.count("finished: ") == 2 and "go on : fake.py --half" in done.out
     assert json.loads(Path("settings.json").read_text()) == {"cpus_per_task": 1, "timeout_min": 1440}

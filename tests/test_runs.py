@@ -238,6 +238,14 @@ def test_a_file_system_without_locks_is_no_error(pendulum, monkeypatch):
     assert "has no locks" in run("dmg_offline", *TINY).out and result()["step"] == 40
 
 
+def test_a_log_that_cannot_be_written_is_one_line(pendulum, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    assert "cannot log for TensorBoard" in refused("dmg_offline", *TINY)
+
+
 def test_ctrl_c_ends_in_one_line(pendulum):
     process = fork("dmg_offline", *FAST, "--offline-steps", 10**6)
     wait_for_evaluations(2)
@@ -432,11 +440,14 @@ def test_ctrl_c_ends_the_workers_too_and_in_one_line(pendulum):
     command = [sys.executable, str(ROOT / "dmg_offline.py"), *map(str, FAST), "--offline-steps", "1000000"]
     streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "2"}, **streams) as process:
-        workers = workers_of(process)
-        time.sleep(0.7)  # they are importing
-        for pid in (process.pid, *workers):
-            os.kill(pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            workers = workers_of(process)
+            time.sleep(0.7)  # they are importing
+            for pid in (process.pid, *workers):
+                os.kill(pid, signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130 and "--resume" in error_line(SimpleNamespace(err=err))
 
 

@@ -243,7 +243,7 @@ def test_a_log_that_cannot_be_written_is_one_line(pendulum, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(SummaryWriter, "add_scalar", full)
-    assert "cannot log for TensorBoard" in refused("dmg_offline", *TINY)
+    assert "cannot log for TensorBoard" in error_line(run("dmg_offline", *TINY, code=2))
 
 
 def test_ctrl_c_ends_in_one_line(pendulum):

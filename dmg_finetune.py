@@ -475,17 +475,7 @@ def train_run(args, command, checkpoint, held):
             run["step"] = checkpoint["run"]["step"]
             for result, old in zip(run["members"], checkpoint["run"]["members"]):
                 result["diverged_at"] = old["diverged_at"]
-    with explained(f"{run_dir} is being trained by another process, or cannot be written to"):
-        lock = held.enter_context(open(run_dir / "lock", "w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-                raise
-            print("note: this file system has no locks: see to it that only one process trains a run")
-    # another process may have trained on between our reading of the checkpoint and our lock
-    is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
-    require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
+    lock_run(run_dir, run, args, held)
     results, step = run["members"], run["step"]
     losses = {}
     total = args.offline_steps + args.online_steps
@@ -972,6 +962,21 @@ def start_run(args, command, dataset, data_crc32, members):
         name = "_".join(f"{flag}{member[flag]}" for flag in varied)
         run["members"].append({"name": name} | member | {"diverged_at": None, "evaluations": []})
     return run_dir, run
+
+
+def lock_run(run_dir, run, args, held):
+    """Keep other processes from training this run, until held is closed or this process dies."""
+    with explained(f"{run_dir} is being trained by another process, or cannot be written to"):
+        lock = held.enter_context(open(run_dir / "lock", "w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            print("note: this file system has no locks: see to it that only one process trains a run")
+    # another process may have trained on between our reading of the checkpoint and our lock
+    is_last = not args.resume or load_checkpoint(run_dir, run["script"])["run"]["step"] == run["step"]
+    require(is_last, f"another process has gone on with {run_dir} meanwhile: --resume it again")
 
 
 CANNOT_LOG = "cannot log for TensorBoard; --resume goes on from the last checkpoint, if any"

@@ -37,6 +37,7 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -880,8 +881,8 @@ def start_worker(dataset):
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def play_in_worker(*policy_and_seed):
-    return play(worker_env, *policy_and_seed)
+def play_in_worker(policy, seed):
+    return play(worker_env, *pickle.loads(policy), seed)
 
 
 def evaluate(agent, env, pool, results, step, args):
@@ -893,8 +894,10 @@ def evaluate(agent, env, pool, results, step, args):
     tasks = []
     for m in alive:
         policy = actor_of(agent, m), agent.mean.cpu(), agent.std.cpu()
+        if pool:  # its thread would copy tensors by OpenMP threads of its own, which slow update()'s down
+            policy = pickle.dumps(policy)
         seeds = np.random.SeedSequence((results[m]["seed"], step)).generate_state(args.eval_episodes)
-        tasks += [(*policy, int(seed)) for seed in seeds]
+        tasks += [(policy, int(seed)) for seed in seeds]
     evaluations = np.full((len(results), args.eval_episodes), math.nan)
     with explained("evaluation failed: go on with --resume and the run's folder"):
         if pool:
@@ -904,7 +907,7 @@ def evaluate(agent, env, pool, results, step, args):
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         else:
-            returns = [play(env, *task) for task in tasks]
+            returns = [play(env, *policy, seed) for policy, seed in tasks]
         evaluations[alive] = np.reshape(list(returns), (len(alive), args.eval_episodes))
     return evaluations.tolist()
 

@@ -108,6 +108,15 @@ def test_a_pools_worker_evaluates_by_itself(pendulum, monkeypatch):
     assert dmg.main(dmg.parse_args(TINY))["step"] == 40
 
 
+def test_workers_are_handed_bytes_and_no_tensors():
+    """The pool would copy tensors by threads of its own: 90 instead of 160 updates/s with two threads."""
+    handed = []
+    pool = SimpleNamespace(map=lambda play, policies, seeds: handed.extend(policies) or [0.0] * len(seeds))
+    agent = dmg.Agent([(1, 0.25, 0.1)], np.zeros(3), np.ones(3), 1, dmg.Args())
+    dmg.evaluate(agent, None, pool, [{"seed": 1, "diverged_at": None}], 0, dmg.Args())
+    assert handed and {type(policy) for policy in handed} == {bytes}
+
+
 def test_ctrl_c_is_let_through_again_where_no_worker_can_be_asked(pendulum):
     broken = SimpleNamespace(map=interrupted)
     agent = dmg.Agent([(1, 0.25, 0.1)], np.zeros(3), np.ones(3), 1, dmg.Args())

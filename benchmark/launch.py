@@ -26,7 +26,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +35,9 @@ import submitit
 import torch
 import tyro
 from store import fail
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from dmg_offline import open_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 # A shell that becomes the row's command, "$@". Beside it waits another, which ends the row unless it is told
@@ -134,6 +137,18 @@ def plan(rows, parent, kept):
         print(f"{'go on ' if '--resume' in command else 'start '}: {shlex.join(row)}")
         todo.append((row, folder))
     return todo
+
+
+def fetch(rows):
+    """Have Minari's data sets here before any row starts: two rows that download the same one spoil it.
+
+    What cannot be had is named; its rows fail, the others are trained.
+    """
+    values = [dict(pairwise(row)) for row in rows]  # of flags, the word behind each
+    env_ids = [value.get("--env-id") for value in values if value.get("--offline-steps") != "0"]
+    for env_id in filter(None, dict.fromkeys(env_ids)):
+        with contextlib.suppress(SystemExit):
+            open_dataset(env_id)
 
 
 def lock(file):
@@ -267,9 +282,6 @@ def slurm_runner(threads, options, folder):
 
 def main():
     args = tyro.cli(Args, description=__doc__)
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's stays
-            signal.signal(number, lambda number, _: signals.append(number))
     if args.jobs < 0 or args.threads < 0:
         fail(f"--jobs {args.jobs} --threads {args.threads}: must be 0 or more")
     rows = read_rows(args.runner)
@@ -278,6 +290,13 @@ def main():
     todo = plan(rows, parent, set() if args.again else kept_names(results))
     if args.dry_run or not todo:
         return
+    try:
+        fetch([row for row, _ in todo])
+    except KeyboardInterrupt:
+        fail("interrupted: the same command goes on", code=130)
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's stays
+            signal.signal(number, lambda number, _: signals.append(number))
     gpus = visible_gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS
     is_local = args.cluster == "local"

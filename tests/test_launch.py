@@ -9,9 +9,11 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import collect_local
 import launch
@@ -20,6 +22,8 @@ import submitit
 import torch
 import tyro
 from conftest import PENDULUM, ROOT, TINY, ended, error_line, fork, is_alive, refused, result, run, wait_until
+
+import dmg_offline
 
 # Stands in for a script of the repository: 20 updates, which it does not reach where a flag says so
 SCRIPT = """
@@ -231,6 +235,27 @@ def test_each_row_is_run_once_and_those_that_fail_are_named(start):
     done = start(["--seed 1 2", "--half"])
     assert done.out == "finished: fake.py --seed 1 2\nfinished: fake.py --half\n" and not done.err
     assert len(output("--seed 1 2")) == 1 and len(output("--half")) == 3
+
+
+def test_data_are_asked_for_once_and_before_the_rows(start, monkeypatch):
+    """Two rows that download one data set at the same time spoil it; TD3's environment is none."""
+    asked = []
+
+    def open_dataset(env_id):
+        assert not Path("runs").exists()
+        asked.append(env_id)
+        if env_id == "missing":
+            sys.exit(2)
+
+    monkeypatch.setattr(dmg_offline, "open_dataset", open_dataset)
+    rows = ["--env-id missing", "--env-id a --seed 1", "--env-id a --seed 2", "--env-id b", "--seed 1"]
+    start([*rows, "--env-id Hopper-v5 --offline-steps 0"])
+    assert asked == ["missing", "a", "b"] and len(list(Path("runs/rows").iterdir())) == 6
+
+
+def test_ctrl_c_while_data_are_downloaded_is_one_line(start, monkeypatch):
+    monkeypatch.setattr(dmg_offline, "open_dataset", Mock(side_effect=KeyboardInterrupt))
+    assert "interrupted" in error_line(start(["--env-id a"], code=130)) and not Path("runs").exists()
 
 
 def test_a_diverged_run_has_finished(start):

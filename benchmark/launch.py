@@ -34,10 +34,9 @@ import report
 import submitit
 import torch
 import tyro
-from store import fail
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from dmg_offline import open_dataset
+from dmg_offline import fail, open_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 # A shell that becomes the row's command, "$@". Beside it waits another, which ends the row unless it is told

@@ -293,7 +293,7 @@ def record(env_name, level, args):
     rng = np.random.default_rng(args.seed)
     is_antmaze = env_name == "antmaze"
     recorded_env = AntMazeRecording(env, rng, level.endswith("-diverse")) if is_antmaze else env
-    with tqdm(desc=f"{env_name}-{level}", unit="") as bar:
+    with tqdm(desc=f"{env_name}-{level}", unit="", disable=None) as bar:
         episodes = rollouts(recorded_env, lambda: new_policy(env, rng), rng, args.steps or steps, bar)
     origin = "not D4RL's data"
     if level == "random":
@@ -506,9 +506,10 @@ def record_ogbench(name, args):
     env = make_env(f"{name.rpartition('-')[0]}-v0", disable_env_checker=True, **options)
     rng = np.random.default_rng(args.seed)
     count = math.ceil((args.steps or OGBENCH_STEPS) / (OGBENCH_EPISODE - 1))
+    total = count + math.ceil(count / 10)
     episodes, outcomes = [], []
-    with tqdm(total=count + math.ceil(count / 10), desc=name, unit=" episodes") as bar:
-        while bar.n < bar.total:
+    with tqdm(total=total, desc=name, unit=" episodes", disable=None) as bar:
+        while len(episodes) < total:
             episode = play_ogbench(env, new_policy, outcomes, seed=int(rng.integers(2**31)))
             if name != "scene-play" or not is_out_of_sight(episode):
                 episodes.append(episode)

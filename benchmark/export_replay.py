@@ -84,7 +84,7 @@ def policy_episodes(policy, env, noise, steps, seed):
         action = policy(observation) + noise * rng.normal(size=space.shape)
         return middle + half * action  # clipped where it is played
 
-    with tqdm(unit=" steps") as bar:
+    with tqdm(unit=" steps", disable=None) as bar:
         return rollouts(env, lambda: noisy_policy, rng, steps, bar)
 
 

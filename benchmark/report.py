@@ -758,7 +758,10 @@ def main():
         print(f"error: {problem}", file=sys.stderr)
     if settings := shared_settings(list(itertools.chain(*experiments.values()))):
         print(textwrap.fill(f"All rows: {settings}", 110), end="\n\n")
-    print(table(experiments, paper, args.values), *notes, sep="\n")
+    if experiments:
+        print(table(experiments, paper, args.values))
+    for note in notes:
+        print(note)
     sys.exit(1 if problems else 0)
 
 
